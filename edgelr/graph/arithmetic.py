@@ -1,0 +1,60 @@
+"""Integer arithmetic as ONNX Runtime's fused kernels do it, on tensors of whole numbers.
+
+Integers are held in float tensors: a float32 holds every integer below 2^24 exactly and a float64 below 2^53, so a
+convolution of integers in floats is exact as long as no partial sum passes that bound, whatever the summation order.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgelr.vocabulary import Grid
+
+FLOAT32_EXACT = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerWeights:
+    """``weight`` int8 in the float weight's layout, ``scale`` float32 for each output channel, ``bias`` int32 at s_in * scale."""
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor
+
+
+def f32(value: float) -> Tensor:
+    """A float32 scalar."""
+    return torch.tensor(value, dtype=torch.float32)
+
+
+def centred(q: Tensor, grid: Grid) -> Tensor:
+    """q - zero_point, as whole numbers in the tensor's own type."""
+    return q - grid.zero_point
+
+
+def exact_dtype(x_grid: Grid, weights: IntegerWeights) -> torch.dtype:
+    """float32 where no partial sum of this layer can reach 2^24, else float64."""
+    largest = max(127 - x_grid.zero_point, x_grid.zero_point + 128)
+    per_channel = weights.weight.abs().flatten(1).sum(1, dtype=torch.int64) * largest
+    return torch.float32 if int(per_channel.max()) < FLOAT32_EXACT else torch.float64
+
+
+def requantize(acc: Tensor, multiplier: Tensor, out: Grid) -> Tensor:
+    """round_half_even(float32(acc) * multiplier) + zero_point, saturated to the grid (MLAS MlasRequantizeOutput).
+
+    The clamp comes before the rounding, as there. A fused ReLU is the saturation itself: its grid begins at 0.
+    """
+    scaled = acc.to(torch.float32) * multiplier
+    return torch.round(scaled.clamp_(-128 - out.zero_point, 127 - out.zero_point)).add_(out.zero_point)
+
+
+def quantize(x: Tensor, grid: Grid) -> Tensor:
+    """Real numbers to the grid as ONNX QuantizeLinear does: round_half_even(x / scale) + zero_point, saturated."""
+    return torch.round(x.to(torch.float32) / f32(grid.scale)).add_(grid.zero_point).clamp_(-128, 127)
+
+
+def dequantize(q: Tensor, grid: Grid) -> Tensor:
+    """Whole numbers of the grid to float32."""
+    return centred(q, grid).to(torch.float32) * f32(grid.scale)
