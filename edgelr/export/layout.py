@@ -42,9 +42,10 @@ def layout_of(graph: Graph) -> Layout:
     columns = {}
     for node in graph.nodes:
         source = node.inputs[0]
-        if isinstance(node.op, Reshape) and source in channels_last and len(node.op.target) == 1 and not trivial(graph.shapes[source]):
-            if users[node.name] and all(isinstance(u.op, Linear) for u in users[node.name]):
-                columns[node.name] = flattened(graph.shapes[source])
+        flattens = isinstance(node.op, Reshape) and source in channels_last and len(node.op.target) == 1
+        read_by_linear = bool(users[node.name]) and all(isinstance(u.op, Linear) for u in users[node.name])
+        if flattens and read_by_linear and not trivial(graph.shapes[source]):
+            columns[node.name] = flattened(graph.shapes[source])
     return Layout(channels_last, columns)
 
 
@@ -61,5 +62,5 @@ def flattened(shape: Shape) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 def disputed(graph: Graph, layout: Layout) -> Node | None:
     """The first linear layer or softmax that would meet a channels-last tensor it can't take, if any."""
-    return next((n for n in graph.nodes if isinstance(n.op, Linear) and n.name in layout.channels_last
-                 or isinstance(n.op, Softmax) and n.name in layout.channels_last and n.op.axis != 0), None)
+    return next((n for n in graph.nodes if (isinstance(n.op, Linear) and n.name in layout.channels_last)
+                 or (isinstance(n.op, Softmax) and n.name in layout.channels_last and n.op.axis != 0)), None)

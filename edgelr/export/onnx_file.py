@@ -47,9 +47,8 @@ class OnnxWriter:
 
     def constant(self, name: str, values: Any) -> ir.Value:
         if name not in self.constants:
-            value = ir.Value(name=name, const_value=ir.tensor(np.asarray(values), name=name))
-            value.shape, value.dtype = value.const_value.shape, value.const_value.dtype  # type: ignore[union-attr]
-            self.constants[name] = value
+            tensor = ir.tensor(np.asarray(values), name=name)
+            self.constants[name] = ir.Value(name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor)
         return self.constants[name]
 
     def emit(self, op: str, inputs: Any, name: str, **attributes: Any) -> ir.Value:
@@ -95,4 +94,4 @@ def onnx_bytes(q: Quantized, name: str = "model") -> bytes:
     result.name = "output"
     whole = ir.Graph([entry], [result], nodes=w.nodes, initializers=list(w.constants.values()), opset_imports={"": OPSET}, name=name)
     model = ir.Model(whole, ir_version=IR_VERSION, producer_name="edgelr")
-    return ir.serde.serialize_model(model).SerializeToString(deterministic=True)
+    return bytes(ir.serde.serialize_model(model).SerializeToString(deterministic=True))

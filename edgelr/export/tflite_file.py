@@ -172,7 +172,8 @@ class TfliteWriter:
 
 
 def tflite_bytes(q: Quantized) -> bytes:
-    """The .tflite as bytes: int8 in and out, batch 1. A 4-d input [1, C, H, W] is written [1, H, W, C], a 3-d one [1, C, L] as [1, 1, L, C].
+    """The .tflite as bytes: int8 in and out, batch 1. A 4-d input [1, C, H, W] is written [1, H, W, C], a 3-d one
+    [1, C, L] as [1, 1, L, C].
 
     Raises UnsupportedError naming the operation that can't be written.
     """

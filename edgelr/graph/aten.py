@@ -33,7 +33,7 @@ INFINITY = float("inf")
 FOLDABLE = {"conv1d.default", "conv2d.default", "conv1d.padding", "conv2d.padding", "linear.default"}
 
 
-class NotSupported(Exception):
+class NotSupportedError(Exception):
     """Why this use of an operation has no form here; ``capture`` adds where."""
 
 
@@ -95,7 +95,7 @@ def linear(s: Site, x: str, weight: Tensor, bias: Tensor | None = None) -> str:
 def batch_norm(s: Site, x: str, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor, training: bool,
                momentum: float, eps: float, cudnn: bool) -> str:
     if training or mean is None:
-        raise NotSupported("batch norm without stored statistics")
+        raise NotSupportedError("batch norm without stored statistics")
     scale = (var + eps).rsqrt() * (1 if weight is None else weight)
     single = s.single if isinstance(s.b.maker(x), Conv | Linear) else False
     return s.b.affine(s.owner, x, scale, -mean * scale + (0 if bias is None else bias), single)
@@ -148,7 +148,7 @@ def silu(s: Site, x: str) -> str:
 def softmax(s: Site, x: str, axis: int, *_: Any) -> str:
     d = len(s.shape) + 1
     if axis % d == 0:
-        raise NotSupported("softmax over the batch")
+        raise NotSupportedError("softmax over the batch")
     return s.b.add(s.name, Softmax(axis % d - 1), x)
 
 
@@ -163,7 +163,7 @@ def _channel(s: Site, shape: Shape, constant: Tensor) -> int:
     padded = [1] * (len(shape) + 1 - len(dims)) + dims
     varying = [a for a, n in enumerate(padded) if n > 1]
     if len(varying) > 1 or varying == [0] or len(padded) > len(shape) + 1:
-        raise NotSupported(f"a constant of shape {tuple(constant.shape)} varies along more than one axis")
+        raise NotSupportedError(f"a constant of shape {tuple(constant.shape)} varies along more than one axis")
     return varying[0] - 1 if varying else 0
 
 
@@ -188,8 +188,8 @@ def add(s: Site, a: Any, b: Any, alpha: float = 1) -> str:
 @rule("sub.Tensor", "sub_.Tensor", "sub.Scalar")
 def sub(s: Site, a: Any, b: Any, alpha: float = 1) -> str:
     if not isinstance(a, str):
-        raise NotSupported("a constant minus an activation")
-    return add(s, a, b, -alpha)
+        raise NotSupportedError("a constant minus an activation")
+    return str(add(s, a, b, -alpha))
 
 
 @rule("mul.Tensor", "mul_.Tensor", "mul.Scalar")
@@ -201,7 +201,7 @@ def mul(s: Site, a: Any, b: Any) -> str:
 @rule("div.Tensor", "div_.Tensor", "div.Scalar")
 def div(s: Site, a: Any, b: Any) -> str:
     if isinstance(b, str) or not isinstance(a, str):
-        raise NotSupported("division by an activation")
+        raise NotSupportedError("division by an activation")
     return _with_constant(s, a, 1 / torch.as_tensor(b, dtype=torch.float32), scale=True)
 
 
@@ -212,7 +212,7 @@ def max_pool(s: Site, x: str, kernel: Any, stride: Any = (), padding: Any = 0, d
     strides = _each(stride, d) if stride else kernels
     before = _each(padding, d)
     if _each(dilation, d) != (1,) * d:
-        raise NotSupported("dilated max pooling")
+        raise NotSupportedError("dilated max pooling")
     after = _after(s.b.shapes[x][1:], s.shape[1:], kernels, strides, before)
     return s.b.windowed(s.name, MaxPool(kernels, strides, (*before, *after)), x, s.single)
 
@@ -230,7 +230,7 @@ def avg_pool(s: Site, x: str, kernel: Any, stride: Any = (), padding: Any = 0, c
     strides = _each(stride, d) if stride else kernels
     after = _after(s.b.shapes[x][1:], s.shape[1:], kernels, strides, before)
     if divisor is not None or after != before or (any(before) and not count_pads):
-        raise NotSupported("average pooling whose divisor changes at the edge")
+        raise NotSupportedError("average pooling whose divisor changes at the edge")
     return s.b.window_mean(s.name, x, kernels, strides, (*before, *after))
 
 
@@ -242,7 +242,7 @@ def adaptive_avg_pool(s: Site, x: str, size: Any) -> str:
     if set(out) == {1}:
         return s.b.mean(s.name, x, tuple(range(1, len(sizes) + 1)), keep=True)
     if any(i % o for i, o in zip(sizes, out, strict=True)):
-        raise NotSupported(f"adaptive pooling from {sizes} to {out}, which are not multiples")
+        raise NotSupportedError(f"adaptive pooling from {sizes} to {out}, which are not multiples")
     kernel = tuple(i // o for i, o in zip(sizes, out, strict=True))
     return s.b.window_mean(s.name, x, kernel, kernel, (0,) * 2 * len(kernel))
 
@@ -252,7 +252,7 @@ def mean(s: Site, x: str, axes: Any, keep: bool = False, **_: Any) -> str:
     d = len(s.b.shapes[x]) + 1
     wanted = tuple(sorted(a % d - 1 for a in ([axes] if isinstance(axes, int) else axes)))
     if -1 in wanted:
-        raise NotSupported("a mean over the batch")
+        raise NotSupportedError("a mean over the batch")
     return s.b.mean(s.name, x, wanted, keep)
 
 
@@ -260,7 +260,7 @@ def mean(s: Site, x: str, axes: Any, keep: bool = False, **_: Any) -> str:
 def cat(s: Site, xs: list[str], axis: int = 0) -> str:
     axis %= len(s.shape) + 1
     if axis == 0 or not all(isinstance(x, str) for x in xs):
-        raise NotSupported("a concatenation of samples or with a constant")
+        raise NotSupportedError("a concatenation of samples or with a constant")
     return s.b.add(s.name, Concat(axis - 1), *xs)
 
 
@@ -275,7 +275,7 @@ def permute(s: Site, x: str, axes: list[int]) -> str:
     d = len(s.shape) + 1
     order = [a % d for a in axes]
     if order[0] != 0:
-        raise NotSupported("a permutation that moves the batch")
+        raise NotSupportedError("a permutation that moves the batch")
     return s.b.add(s.name, Permute(tuple(a - 1 for a in order[1:])), x)
 
 
@@ -291,13 +291,13 @@ def pad(s: Site, x: str, pads: list[int], mode: Any = "constant", value: float |
     if not isinstance(mode, str):  # constant_pad_nd has its value here
         mode, value = "constant", mode
     if mode == "circular":
-        raise NotSupported("circular padding")
+        raise NotSupportedError("circular padding")
     d = len(s.shape)
     pairs = [(0, 0)] * (d - len(pads) // 2) + [(pads[i], pads[i + 1]) for i in range(len(pads) - 2, -1, -2)]
     if len(pads) // 2 > d or min(pads) < 0:
-        raise NotSupported("padding of the batch, or a negative one")
+        raise NotSupportedError("padding of the batch, or a negative one")
     if mode == "replicate" and max(pads) > 1:
-        raise NotSupported("replicate padding of more than one cell, which no .tflite operation writes")
+        raise NotSupportedError("replicate padding of more than one cell, which no .tflite operation writes")
     both = (*(p[0] for p in pairs), *(p[1] for p in pairs))
     return s.b.add(s.name, Pad(both, {"constant": "constant", "reflect": "reflect", "replicate": "edge"}[mode], value or 0.0), x)
 
@@ -306,12 +306,12 @@ def pad(s: Site, x: str, pads: list[int], mode: Any = "constant", value: float |
 def upsample(s: Site, x: str, size: Any, *rest: Any) -> str:
     sizes = s.b.shapes[x][1:]
     if any(o % i for i, o in zip(sizes, s.shape[1:], strict=True)):
-        raise NotSupported(f"upsampling from {sizes} to {s.shape[1:]}, which is no whole factor")
+        raise NotSupportedError(f"upsampling from {sizes} to {s.shape[1:]}, which is no whole factor")
     factors = tuple(o // i for i, o in zip(sizes, s.shape[1:], strict=True))
     if "bilinear" not in s.kind:
         return s.b.add(s.name, Nearest(factors), x)
     if rest[0]:
-        raise NotSupported("bilinear upsampling with align_corners=True")
+        raise NotSupportedError("bilinear upsampling with align_corners=True")
     return s.b.add(s.name, Bilinear((factors[0], factors[1])), x)
 
 

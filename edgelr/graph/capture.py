@@ -69,7 +69,8 @@ def _lower(builder: Builder, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
     kwargs = {k: _resolve(v, values) for k, v in node.kwargs.items()}
     where = _path(node)
     if not _varies(node, values):
-        return node.target(*args, **kwargs)  # of constants alone: computed here, once
+        compute: Any = node.target
+        return compute(*args, **kwargs)  # of constants alone: computed here, once
     if rule is None:
         raise UnsupportedError(f"{where or 'the network'}: operation {_name(node.target)} is not supported",
                                "it has no integer form here yet", "replace it in the model, or leave that part out of the network")
@@ -82,7 +83,7 @@ def _lower(builder: Builder, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
     site = aten.Site(builder, where, _name(node.target).split(".")[0].rstrip("_"), shape, single)
     try:
         return rule(site, *args, **kwargs)
-    except aten.NotSupported as error:
+    except aten.NotSupportedError as error:
         raise UnsupportedError(f"{where or 'the network'}: {error}", f"operation {_name(node.target)}",
                                "replace it in the model by a supported form") from error
 

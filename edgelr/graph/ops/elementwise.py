@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from edgelr.vocabulary import Grid
 
 
 def _broadcast(a: Shape, b: Shape) -> Shape:
-    return tuple(torch.broadcast_shapes(a, b))
+    return np.broadcast_shapes(a, b)
 
 
 def _fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

@@ -1,0 +1,67 @@
+"""This machine: what it is, and sessions that run files on it."""
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from edgelr.devices.litert import LiteRTSession
+from edgelr.devices.ort import OrtSession
+from edgelr.devices.session import Session
+from edgelr.errors import UsageError
+
+# Instruction sets that decide which int8 kernels a runtime picks.
+_INT8_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx_vnni_int8", "avx512f", "avx2", "asimddp", "i8mm", "sve2", "sve")
+_RUNTIMES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
+
+
+def open_session(data: bytes, format: Literal["tflite", "onnx"], threads: int = 1, *, channels_last: bool = True) -> Session:
+    """Load the bytes of a file into its runtime on this machine.
+
+    ``channels_last``: a ``.tflite`` file whose inputs and outputs with channels are channels last; ``run`` still takes and gives
+    [N, C, …]. An ``.onnx`` file is run as it is. Raises ``BadInputError`` if the runtime refuses the file.
+    """
+    if threads < 1:
+        raise UsageError(f"A session can't run on {threads} threads.", try_="give 1 or more.")
+    return LiteRTSession(data, threads, channels_last=channels_last) if format == "tflite" else OrtSession(data, threads)
+
+
+def describe_host() -> dict[str, Any]:
+    """What a measurement on this machine depends on: CPU model, int8 instruction sets, cores, frequency governor, runtime versions.
+
+    ``governor`` is "" where the system doesn't tell; a version is "" where the runtime isn't installed.
+    """
+    cpu = _cpuinfo()
+    flags = set((cpu.get("flags") or cpu.get("Features") or "").split())
+    return {
+        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "isa": [flag for flag in _INT8_FLAGS if flag in flags],
+        "cores": os.cpu_count() or 1,
+        "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")).strip(),
+        "runtimes": {name: _version(package) for name, package in _RUNTIMES.items()},
+    }
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's entries in /proc/cpuinfo; empty on systems without it."""
+    first = _read(Path("/proc/cpuinfo")).split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,47 @@
+"""Two plain torch layers in a row, with the places for a factorised weight."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgelr.factorize.geometry import Geometry
+from edgelr.factorize.matrices import pair_weight_shapes
+from edgelr.vocabulary import Scheme
+
+
+def blank_pair(geometry: Geometry, scheme: Scheme, rank: int) -> nn.Sequential:
+    """The pair of ``scheme`` and ``rank`` with all weights 0. The bias, where the layer has one, sits on the second.
+
+    channel: kernel, stride, padding and dilation on the first, then 1x1. spatial: k1 x 1 with the vertical stride, padding and
+    dilation, then 1 x k2 with the horizontal ones; both keep the padding mode, which is exact because the vertical step treats each
+    column, padded ones too, alike and has no bias. Draws no random numbers.
+    """
+    g = geometry
+    first, second = pair_weight_shapes(g.weight_shape, scheme, g.groups, rank)
+    if g.kind == "linear":
+        inner = _blank(nn.Linear, g, rank, in_features=first[1], bias=False)
+        return nn.Sequential(inner, _blank(nn.Linear, g, second[0], in_features=rank, bias=g.bias))
+    conv = nn.Conv1d if g.kind == "conv1d" else nn.Conv2d
+    middle = g.groups * rank
+    into: dict[str, Any] = {"in_channels": g.in_channels, "kernel_size": first[2:], "bias": False, "padding_mode": g.padding_mode}
+    out: dict[str, Any] = {"in_channels": middle, "kernel_size": second[2:], "bias": g.bias}
+    if scheme == "spatial":
+        (s1, s2), (d1, d2) = g.stride, g.dilation
+        p1, p2 = (g.padding, g.padding) if isinstance(g.padding, str) else ((g.padding[0], 0), (0, g.padding[1]))
+        into |= {"stride": (s1, 1), "padding": p1, "dilation": (d1, 1)}
+        out |= {"stride": (1, s2), "padding": p2, "dilation": (1, d2), "padding_mode": g.padding_mode}
+    else:
+        into |= {"stride": g.stride, "padding": g.padding, "dilation": g.dilation}
+    return nn.Sequential(_blank(conv, g, middle, groups=g.groups, **into), _blank(conv, g, g.out_channels, groups=g.groups, **out))
+
+
+def _blank(layer: type[nn.Module], geometry: Geometry, outputs: int, **settings: Any) -> nn.Module:
+    name = "out_features" if layer is nn.Linear else "out_channels"
+    # Starting on "meta" leaves torch's random generator alone: rebuilding must not change what a seed gives later.
+    module: nn.Module = layer(**{name: outputs}, **settings, dtype=geometry.dtype, device="meta").to_empty(device=geometry.device)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    return module

@@ -1,0 +1,86 @@
+"""A network rebuilt to a plan: the same network with pairs of plain layers in place of the factorised ones."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from typing import cast
+
+from torch import Tensor, nn
+
+from edgelr.errors import BadInputError, UsageError
+from edgelr.factorize.decomposition import Decomposition
+from edgelr.factorize.geometry import geometry_of
+from edgelr.factorize.matrices import max_rank
+from edgelr.factorize.pairs import blank_pair
+from edgelr.factorize.schemes import schemes_of
+from edgelr.vocabulary import Choice, Plan, Scheme
+
+
+def rebuild(model: nn.Module, plan: Plan, decompositions: Mapping[tuple[str, Scheme], Decomposition]) -> nn.Module:
+    """A deep copy of ``model`` with each factorised layer of ``plan`` replaced by its pair (an nn.Sequential of "0" and "1").
+
+    ``decompositions`` is keyed by layer name and scheme. Raises BadInputError, naming the layer, where the plan names a layer that the
+    network doesn't have, a scheme that it can't take or a rank above full rank; UsageError where a decomposition is missing or is of
+    another layer.
+    """
+
+    def pair(name: str, layer: nn.Module, choice: Choice) -> nn.Sequential:
+        decomposition = decompositions.get((name, choice.scheme))
+        if decomposition is None:
+            what = f"there is no {choice.scheme} decomposition of layer {name!r}"
+            raise UsageError(what, "the plan needs it", "decompose the layer first")
+        if decomposition.geometry.weight_shape != tuple(cast(Tensor, layer.weight).shape):
+            raise UsageError(
+                f"the decomposition of layer {name!r} is of another layer",
+                f"it is of a weight {decomposition.geometry.weight_shape}, the layer has {tuple(cast(Tensor, layer.weight).shape)}",
+                "decompose this network's own layers",
+            )
+        return decomposition.pair(cast(int, choice.rank))
+
+    return _replaced(model, plan, pair)
+
+
+def skeleton(model: nn.Module, plan: Plan) -> nn.Module:
+    """The structure that ``rebuild`` gives, its pairs holding zeros: to load the state dict of a compressed network into.
+
+    Raises BadInputError as ``rebuild`` does.
+    """
+    return _replaced(model, plan, lambda name, layer, choice: blank_pair(geometry_of(layer), choice.scheme, cast(int, choice.rank)))
+
+
+def _replaced(model: nn.Module, plan: Plan, make: Callable[[str, nn.Module, Choice], nn.Sequential]) -> nn.Module:
+    layers = dict(model.named_modules(remove_duplicate=False))
+    for name, choice in plan.factorised().items():
+        _check(layers, name, choice)
+    copy = deepcopy(model)
+    copies = dict(copy.named_modules(remove_duplicate=False))
+    for name, choice in plan.factorised().items():
+        pair = make(name, layers[name], choice)
+        pair.train(layers[name].training)
+        if not name:
+            return pair
+        # A layer that is used in several places is one layer: it stays one.
+        for parent in list(copy.modules()):
+            for key, child in list(parent._modules.items()):
+                if child is copies[name]:
+                    setattr(parent, key, pair)
+    return copy
+
+
+def _check(layers: Mapping[str, nn.Module], name: str, choice: Choice) -> None:
+    if name not in layers:
+        near = get_close_matches(name, list(layers), n=1)
+        raise BadInputError(
+            f"the plan names layer {name!r}, which the network doesn't have",
+            "the plan belongs to another network, or the name is misspelt",
+            f"did you mean {near[0]!r}?" if near else "use a plan that was made for this network",
+        )
+    possible, reason = schemes_of(layers[name])
+    if choice.scheme not in possible:
+        why = reason or f"it can take {' or '.join(possible)}"
+        raise BadInputError(f"layer {name!r} can't be factorised as {choice.scheme!r}", why, "correct the plan for this layer")
+    geometry = geometry_of(layers[name])
+    limit = max_rank(geometry.weight_shape, choice.scheme, geometry.groups)
+    if cast(int, choice.rank) > limit:
+        raise BadInputError(f"layer {name!r} can't have {choice}", f"its full rank is {limit}", "lower its rank in the plan")

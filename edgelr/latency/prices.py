@@ -1,0 +1,93 @@
+"""What each choice of each layer costs in the network, on one runtime: all layers' k-th candidates measured in one file.
+
+Isolated layers mislead (their sum is 5-70 % off and is unfair to low rank), and one file for each choice takes too long. So
+variant k is the whole network with every layer at its k-th candidate: as many files as the layer with the most candidates
+has, each profiled operation by operation, and all of them measured whole against each other, interleaved.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from edgelr.devices import measure, open_session
+from edgelr.latency.litert_ops import litert_op_times
+from edgelr.latency.op_times import OpTimes
+from edgelr.latency.ort_ops import ort_op_times
+from edgelr.vocabulary import DENSE, Choice, Plan
+
+FORMATS = {"litert": "tflite", "onnxruntime": "onnx"}
+PROFILE_US = 1.5e6  # enough repetitions of a file to fill this, within the bounds below
+ROUNDS_MIN, ROUNDS_MAX = 10, 50
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Microseconds for each (layer, choice), and ``base_us`` for all that no choice changes. Measured in-network on ``on``."""
+
+    runtime: str
+    on: str
+    us: Mapping[tuple[str, Choice], float]
+    base_us: float
+
+    def predicted_us(self, plan: Plan, layers: Mapping[str, object]) -> float:
+        """The whole network's latency under a plan: predicted."""
+        return self.base_us + sum(self.us[name, plan[name]] for name in layers)
+
+    def corrected(self, plan: Plan, measured_us: float) -> Prices:
+        """Prices under which the plan's prediction is what was measured: its factorised choices, and all like them, scaled."""
+        layers = {name for name, _ in self.us}
+        dense = self.base_us + sum(self.us[name, DENSE] for name in layers if plan[name] == DENSE)
+        pairs = sum(self.us[name, plan[name]] for name in layers if plan[name] != DENSE)
+        if pairs <= 0 or measured_us <= dense:
+            return self
+        factor = min(2.0, max(0.5, (measured_us - dense) / pairs))
+        us = {key: value if key[1] == DENSE else value * factor for key, value in self.us.items()}
+        return Prices(self.runtime, self.on, us, self.base_us)
+
+
+def variants(candidates: Mapping[str, tuple[Choice, ...]]) -> tuple[Plan, ...]:
+    """Plans in which every layer sits at its k-th choice; a layer that has run out of choices is dense again."""
+    count = max((len(c) for c in candidates.values()), default=0)
+    plans = [Plan({n: c[k] if k < len(c) else DENSE for n, c in candidates.items()}) for k in range(count)]
+    return (Plan({n: DENSE for n in candidates}), *plans)
+
+
+def price(files: Mapping[Plan, bytes], candidates: Mapping[str, tuple[Choice, ...]], *, runtime: str, on: str, threads: int, seed: int = 0) -> Prices:
+    """Price every choice from the written ``variants``. Operations are named NAME (dense), or NAME.0 and NAME.1.
+
+    An operation's profiled time is scaled so that its file's operations add up to the file as measured whole.
+    """
+    format = FORMATS[runtime]
+    sessions = {str(i): open_session(data, format, threads) for i, data in enumerate(files.values())}  # type: ignore[arg-type]
+    try:
+        whole = measure(sessions, on=on, rounds=20, min_seconds=0.2, seed=seed)
+    finally:
+        for session in sessions.values():
+            session.close()
+    seen: dict[tuple[str, Choice], list[float]] = {}
+    rest: list[float] = []
+    for i, (plan, data) in enumerate(files.items()):
+        whole_us = whole[str(i)].median * 1e3
+        rounds = int(min(ROUNDS_MAX, max(ROUNDS_MIN, PROFILE_US / max(whole_us, 1))))
+        times = _profile(data, runtime, threads, rounds)
+        scale = whole_us / max(times.sum_us, 1e-9)
+        left = whole_us
+        for name in candidates:
+            us = scale * layer_us(times, name)
+            seen.setdefault((name, plan[name]), []).append(us)
+            left -= us
+        rest.append(left)
+    return Prices(runtime, on, {key: fmean(values) for key, values in seen.items()}, median(rest))
+
+
+def layer_us(times: OpTimes, name: str) -> float:
+    """What a layer's operations cost together: itself, or its two halves, with what was put in for them (NAME/pad …)."""
+    own = (name, f"{name}.0", f"{name}.1")
+    return sum(us for op, us in times.us.items() if op in own or op.startswith(tuple(f"{o}/" for o in own)))
+
+
+def _profile(data: bytes, runtime: str, threads: int, rounds: int) -> OpTimes:
+    if runtime == "litert":
+        return litert_op_times(data, threads=threads, rounds=rounds)
+    return ort_op_times(data, threads=threads, runs=rounds)

@@ -1,0 +1,8 @@
+"""Read a network and its weights, survey its layers, and look at its inputs."""
+from edgelr.models.fold import fold_batch_norm
+from edgelr.models.inputs import InputWarning, check_inputs
+from edgelr.models.network import load_network
+from edgelr.models.survey import survey
+from edgelr.models.weights import load_weights
+
+__all__ = ["InputWarning", "check_inputs", "fold_batch_norm", "load_network", "load_weights", "survey"]

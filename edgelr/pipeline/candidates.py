@@ -1,0 +1,117 @@
+"""Every layer's candidates: which choices it has, what they cost, and what they do to the network's output."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from edgelr.factorize import Decomposition, break_even_rank, choice_cost, collect_moments, decompose, moments_size_bytes
+from edgelr.graph import Graph
+from edgelr.graph.ops import Conv, Linear
+from edgelr.graph.splice import Halves
+from edgelr.pipeline.source import Source
+from edgelr.ranks import Table, rank_candidates
+from edgelr.vocabulary import DENSE, Candidate, Choice, Layer, Scheme
+
+COUNT_MAX = 10  # candidates of one scheme and layer: enough for steps of a tenth
+MOMENTS_MAX_BYTES = 1 << 30  # a layer whose second moment is larger is split by its weight alone
+
+
+@dataclass
+class Factors:
+    """The decompositions of a network's layers, made once and cut at every rank."""
+
+    source: Source
+    aware: bool = True
+    _made: dict[tuple[str, Scheme], Decomposition] = field(default_factory=dict)
+    _products: dict[tuple[str, Choice], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def prepare(self, layers: Sequence[Layer], schemes: Sequence[Scheme], batches: Callable[[], Sequence[Tensor]]) -> None:
+        """One SVD for each layer and scheme, aware of the calibration inputs where memory allows it."""
+        modules = dict(self.source.folded.named_modules())
+        wanted = [layer for layer in layers if set(layer.schemes) & set(schemes)]
+        small = [w.name for w in wanted if self.aware and moments_size_bytes(modules[w.name]) <= MOMENTS_MAX_BYTES]
+        moments = collect_moments(self.source.folded, small, batches()) if small else {}
+        for layer in wanted:
+            for scheme in layer.schemes:
+                if scheme in schemes:
+                    self._made[layer.name, scheme] = decompose(modules[layer.name], scheme, moments.get(layer.name))
+
+    @property
+    def decompositions(self) -> Mapping[tuple[str, Scheme], Decomposition]:
+        return self._made
+
+    def error(self, layer: str, choice: Choice) -> float:
+        """Relative output error of the layer alone (0 for dense)."""
+        return 0.0 if choice.rank is None else self._made[layer, choice.scheme].error(choice.rank)
+
+    def halves(self, layer: str, choice: Choice) -> Halves:
+        assert choice.rank is not None and choice.scheme != "dense"
+        first, second = self._made[layer, choice.scheme].pair(choice.rank)
+        weights = [m.weight.detach() for m in (first, second) if isinstance(m.weight, Tensor)]
+        bias = second.bias.detach() if isinstance(second.bias, Tensor) else torch.zeros(weights[1].shape[0])
+        return Halves(choice.scheme, weights[0], weights[1], bias)
+
+    def product(self, layer: str, choice: Choice) -> tuple[Tensor, Tensor]:
+        """Dense weight and bias that the choice amounts to."""
+        if (layer, choice) not in self._products:
+            assert choice.rank is not None
+            weight, bias = self._made[layer, choice.scheme].product(choice.rank)
+            self._products[layer, choice] = weight.detach(), torch.zeros(weight.shape[0]) if bias is None else bias.detach()
+        return self._products[layer, choice]
+
+
+def factorisable(layers: Sequence[Layer], graph: Graph, folded: nn.Module) -> tuple[list[Layer], dict[str, str]]:
+    """The layers whose operation in the graph holds exactly their weight, and for the others why not."""
+    modules, operations = dict(folded.named_modules()), {n.name: n.op for n in graph.nodes}
+    able, why = [], {}
+    for layer in layers:
+        op = operations.get(layer.name)
+        if not layer.schemes:
+            why[layer.name] = layer.reason
+        elif not isinstance(op, Conv | Linear):
+            why[layer.name] = "its operation is not in the captured graph under its name"
+        elif not torch.equal(op.weight, modules[layer.name].weight):  # type: ignore[arg-type]
+            why[layer.name] = "the activation behind it is part of its weights"
+        else:
+            able.append(layer)
+    return able, why
+
+
+def choices(layers: Sequence[Layer], schemes: Sequence[Scheme], steps: int, kinds: Sequence[str], count_max: int = COUNT_MAX) -> dict[str, tuple[Choice, ...]]:
+    """Factorised choices of each layer on the target's rank steps, below break-even for what is budgeted.
+
+    A latency budget breaks even in MACs at the latest: more MACs in two operations are never faster than fewer in one.
+    """
+    result = {}
+    for layer in layers:
+        found: list[Choice] = []
+        for scheme in (s for s in schemes if s in layer.schemes):
+            limits = []
+            if any(k == "params" or k.startswith("bytes") for k in kinds):
+                limits.append(break_even_rank(layer, scheme, "params"))
+            if any(k == "macs" or k.startswith("us") for k in kinds):
+                limits.append(break_even_rank(layer, scheme, "macs"))
+            break_even = max(limits) if limits else break_even_rank(layer, scheme, "params")
+            full = min(layer.weight_shape[0], max(break_even, 1)) if scheme == "channel" else max(break_even, 1)
+            found += [Choice(scheme, r) for r in rank_candidates(full, steps, break_even, count_max)]
+        if found:
+            result[layer.name] = tuple(found)
+    return result
+
+
+def table(layers: Sequence[Layer], options: Mapping[str, tuple[Choice, ...]], costs: Callable[[str, Choice], Mapping[str, float]],
+          error: Callable[[str, Choice], float]) -> Table:
+    """The search's table: dense first, then every option with its costs and its additive error."""
+    by_name = {layer.name: layer for layer in layers}
+    result = {}
+    for name, found in options.items():
+        rows = []
+        for choice in (DENSE, *found):
+            params, macs = choice_cost(by_name[name], choice)
+            prices = {"params": float(params), "macs": float(macs), **costs(name, choice)}
+            rows.append(Candidate(choice, prices, 0.0 if choice == DENSE else error(name, choice)))
+        result[name] = tuple(rows)
+    return result

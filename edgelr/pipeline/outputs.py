@@ -1,0 +1,39 @@
+"""The output folder: every file whole, or none of them."""
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgelr.errors import BadInputError
+
+
+def save(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files beside their place first, then move them in. A failure leaves the folder as it was.
+
+    Raises BadInputError where the disk is full or the folder can't be written.
+    """
+    needed = sum(len(data) for data in files.values())
+    parent = next(p for p in out.resolve().parents if p.exists())
+    temporary: Path | None = None
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=".edgelr-", dir=parent))
+        for name, data in files.items():
+            with open(temporary / name, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        out.mkdir(parents=True, exist_ok=True)
+        for name in files:
+            os.replace(temporary / name, out / name)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(parent).free
+            raise BadInputError("the disk is full", f"the results take {needed:,} bytes and {free:,} are free", "make room, or name another folder with -o") from error
+        raise BadInputError(f"{out} can't be written", error.strerror or str(error), "check the folder's permissions, or name another with -o") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

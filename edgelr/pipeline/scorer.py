@@ -1,0 +1,96 @@
+"""Scores plans on held-out samples, on the float graph: a changed layer recomputes only what lies behind it."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgelr.graph import Graph, Op, all_values, rerun, run
+from edgelr.graph.ops import Conv, Linear
+from edgelr.vocabulary import DENSE, Choice, Plan
+
+Product = Callable[[str, Choice], tuple[Tensor, Tensor]]
+BATCH = 128
+
+
+class GraphScorer:
+    """Implements ``ranks.Scorer`` on ``x`` [N, …] against the source network's own outputs.
+
+    The score is accuracy where there are labels, less the divergence from the source's class probabilities, weighed so
+    that it orders plans which a few thousand samples can't tell apart by accuracy. Without labels the agreement with the
+    source stands for accuracy. ``product`` gives the dense weight and bias that a factorised choice amounts to.
+    """
+
+    DIVERGENCE_WEIGHT = 0.1
+
+    def __init__(self, graph: Graph, x: Tensor, labels: Tensor | None, product: Product) -> None:
+        self.graph, self.product = graph, product
+        self.batches = list(x.split(BATCH))
+        with torch.no_grad():
+            self.reference = [run(graph, b) for b in self.batches]
+        self.wanted = [r.argmax(1) for r in self.reference] if labels is None else list(labels.split(BATCH))
+        self.n = len(x)
+        self._ops: dict[tuple[str, Choice], Op] = {}
+        self._known: dict[Plan, float] = {}  # plans come back when prices change and the search runs again
+
+    def op(self, layer: str, choice: Choice) -> Op:
+        """The layer's operation with the weight that the choice leaves it."""
+        original = self.graph.node(layer).op
+        if choice == DENSE:
+            return original
+        if (layer, choice) not in self._ops:
+            assert isinstance(original, Conv | Linear)
+            weight, bias = self.product(layer, choice)
+            self._ops[layer, choice] = replace(original, weight=weight, bias=bias)
+        return self._ops[layer, choice]
+
+    def _with(self, plan: Plan) -> Graph:
+        return self.graph.with_ops({n: self.op(n, c) for n, c in plan.factorised().items()})
+
+    def score(self, plan: Plan) -> float:
+        if plan not in self._known:
+            graph = self._with(plan)
+            with torch.no_grad():
+                self._known[plan] = self._total([self._batch(i, run(graph, b)) for i, b in enumerate(self.batches)])
+        return self._known[plan]
+
+    def score_moves(self, parent: Plan, moves: Sequence[tuple[str, Choice]]) -> list[float]:
+        """Scores of ``parent`` with one layer chosen anew, for each move; the parent's values are computed once a batch."""
+        children = [parent.replace(layer, choice) for layer, choice in moves]
+        fresh = [k for k, child in enumerate(children) if child not in self._known]
+        if fresh:
+            graph = self._with(parent)
+            parts: dict[int, list[tuple[float, float]]] = {k: [] for k in fresh}
+            with torch.no_grad():
+                for i, batch in enumerate(self.batches):
+                    values = all_values(graph, batch)
+                    for k in fresh:
+                        parts[k].append(self._batch(i, rerun(graph, values, moves[k][0], self.op(*moves[k]))))
+            self._known.update({children[k]: self._total(parts[k]) for k in fresh})
+        return [self._known[child] for child in children]
+
+    def divergences(self, moves: Sequence[tuple[str, Choice]], batches: int | None = None) -> list[float]:
+        """The mean divergence from the source that each move alone causes: the additive error of the search."""
+        sums = [0.0] * len(moves)
+        chosen = self.batches if batches is None else self.batches[:batches]
+        with torch.no_grad():
+            for i, batch in enumerate(chosen):
+                values = all_values(self.graph, batch)
+                for k, (layer, choice) in enumerate(moves):
+                    sums[k] += self._divergence(i, rerun(self.graph, values, layer, self.op(layer, choice)))
+        return [s / sum(len(b) for b in chosen) for s in sums]
+
+    def _divergence(self, i: int, output: Tensor) -> float:
+        """Kullback-Leibler divergence of the plan's classes from the source's, summed over the batch."""
+        log_p, log_q = (F.log_softmax(v.flatten(1).double(), 1) for v in (self.reference[i], output))
+        return max(0.0, float(F.kl_div(log_q, log_p, reduction="sum", log_target=True)))
+
+    def _batch(self, i: int, output: Tensor) -> tuple[float, float]:
+        return float((output.argmax(1) == self.wanted[i]).sum()), self._divergence(i, output)
+
+    def _total(self, parts: list[tuple[float, float]]) -> float:
+        right, divergence = (sum(p[k] for p in parts) / self.n for k in (0, 1))
+        return right - self.DIVERGENCE_WEIGHT * divergence

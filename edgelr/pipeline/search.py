@@ -1,0 +1,69 @@
+"""One search for a plan, by the method asked for, within limits on the costs."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgelr.errors import BudgetError
+from edgelr.pipeline.candidates import Factors
+from edgelr.pipeline.scorer import BATCH, GraphScorer
+from edgelr.ranks import Search, Table, additive, beam, energy, error_of, uniform
+from edgelr.vocabulary import DENSE, Choice, Plan
+
+# Work is bounded by counted MACs, not by seconds: the same run takes the same decisions on a busy machine. At the 20 to
+# 60 GMAC/s of two x86-64 cores in float32 each bound is one to two minutes.
+SENSITIVITY_MACS = 1.5e12
+SEARCH_MACS = 4e12
+EVALUATIONS_MAX = 1500
+
+
+@dataclass
+class Searcher:
+    """Scores choices once, then searches as often as prices change."""
+
+    method: str
+    scorer: GraphScorer
+    factors: Factors
+    macs: int
+    progress: Callable[[int, int], None] | None = None
+    errors: dict[tuple[str, Choice], float] = field(default_factory=dict)
+
+    def prepare(self, options: Mapping[str, Sequence[Choice]]) -> None:
+        """The additive error of every choice: what it alone does to the output, measured; or its own error for ``energy``."""
+        moves = [(name, choice) for name, found in options.items() for choice in found]
+        if self.method == "energy":
+            self.errors = {move: self.factors.error(*move) for move in moves}
+            return
+        affordable = SENSITIVITY_MACS / max(1, len(moves) * self.macs / 2) / BATCH
+        batches = max(1, min(len(self.scorer.batches), 4, round(affordable)))
+        self.errors = dict(zip(moves, self.scorer.divergences(moves, batches), strict=True))
+
+    def error(self, layer: str, choice: Choice) -> float:
+        return self.errors[layer, choice]
+
+    def find(self, table: Table, limits: Mapping[str, float], base: Mapping[str, float], seeds: Sequence[Plan] = ()) -> tuple[Plan, Search]:
+        """The plan, and how it was found. Raises BudgetError, with the least that can, if no plan meets the limits."""
+        if self.method == "dense":
+            return Plan(dict.fromkeys(table, DENSE)), Search("dense")
+        exact = additive(table, limits, base)
+        plan, evaluations = exact.plan, 0
+        if self.method == "uniform":
+            plan = uniform(table, limits, base)
+        elif self.method == "energy":
+            plan = energy(table, limits, base)
+        elif self.method == "beam":
+            starts = [exact.plan, uniform(table, limits, base), energy(table, limits, base), *seeds]
+            allowed = int(max(64, min(EVALUATIONS_MAX, SEARCH_MACS / max(1, self.scorer.n * self.macs / 2))))
+            found = beam(table, limits, base, self.scorer, seed_plans=starts, max_evaluations=allowed, progress=self.progress)
+            plan, evaluations = found.plan, found.evaluations
+        error = error_of(plan, table)
+        return plan, Search(self.method, evaluations, exact.bound, (error - exact.bound) / error if error > 0 else 0.0)
+
+
+def reachable(table: Table, limits: Mapping[str, float], base: Mapping[str, float]) -> BudgetError | None:
+    """The error that says why no plan can meet the limits, or None where one can."""
+    try:
+        additive(table, limits, base)
+    except BudgetError as error:
+        return error
+    return None

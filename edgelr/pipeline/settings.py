@@ -1,0 +1,93 @@
+"""What a run is asked to do: every setting with its default, and its record in run.toml."""
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from edgelr.errors import UsageError
+from edgelr.quantization import Method as CalibrationMethod
+from edgelr.vocabulary import Budget, Scheme
+
+SearchMethod = Literal["beam", "additive", "energy", "uniform", "dense"]
+Format = Literal["tflite", "onnx"]
+METHODS: tuple[SearchMethod, ...] = ("beam", "additive", "energy", "uniform", "dense")
+SCHEMES: tuple[Scheme, ...] = ("channel", "spatial", "linear")
+FORMATS: tuple[Format, ...] = ("tflite", "onnx")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. ``model`` and ``data`` are how the user named them; ``metric`` "" means accuracy where there are labels, else agreement.
+
+    ``calibration_samples`` and ``score_samples`` are upper bounds. ``via`` "stock" writes the files by the stock converters.
+    """
+
+    model: str = ""
+    data: str = ""
+    target: str = "host"
+    budgets: tuple[Budget, ...] = ()
+    out: str = ""
+    weights: str = ""
+    recipe: str = ""
+    input_shape: tuple[int, ...] = ()
+    method: SearchMethod = "beam"
+    schemes: tuple[Scheme, ...] = SCHEMES
+    formats: tuple[Format, ...] = FORMATS
+    metric: str = ""
+    calibration: CalibrationMethod = "minmax"
+    calibration_samples: int = 512
+    score_samples: int = 1000
+    via: Literal["direct", "stock"] = "direct"
+    seed: int = 0
+    allow_slower: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("method", (self.method,), METHODS), ("scheme", self.schemes, SCHEMES), ("format", self.formats, FORMATS),
+                                   ("calibration", (self.calibration,), ("minmax", "percentile", "mse")), ("via", (self.via,), ("direct", "stock"))):
+            for word in value:
+                if word not in known:
+                    raise UsageError(f"unknown {name} {word!r}", "", f"one of {', '.join(known)}")
+        if not self.formats:
+            raise UsageError("no format to write", "", "--format tflite,onnx")
+
+
+def to_toml(settings: Settings) -> str:
+    """run.toml: every effective setting, budgets as the user wrote them."""
+    lines = ["# Every effective setting of this run.", ""]
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name == "budgets":
+            value = [b.text for b in value]
+        lines.append(f"{field.name} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_toml(v) for v in value)}]"
+    return json.dumps(value, ensure_ascii=False)  # a JSON string or number is a TOML one
+
+
+def as_dict(settings: Settings) -> dict[str, Any]:
+    """The settings as plain data."""
+    return asdict(settings)
+
+
+def preflight(out: str, force: bool) -> Path:
+    """The output folder, checked before any work: it must be absent or empty (or ``force``), and its parent writable."""
+    import os
+
+    path = Path(out)
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{out} exists and is a file", "the output is a folder of several files", "name another folder with -o")
+    if path.is_dir() and any(path.iterdir()) and not force:
+        raise UsageError(f"{out} exists and is not empty", "an earlier result is not overwritten unasked", "name another folder, or add --force")
+    parent = path if path.is_dir() else next(p for p in path.resolve().parents if p.exists())
+    if not os.access(parent, os.W_OK):
+        raise UsageError(f"{out} can't be written", f"there is no permission to write in {parent.name or parent}", "name another folder with -o")
+    return path

@@ -1,0 +1,114 @@
+"""The network and the data, read and looked at before any work."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edgelr.data import Data, Split, read_data
+from edgelr.errors import BadInputError, UsageError
+from edgelr.graph import Graph, capture
+from edgelr.models import check_inputs, fold_batch_norm, load_network, load_weights, survey
+from edgelr.pipeline.settings import Settings
+from edgelr.vocabulary import Layer
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Source:
+    """The network as given, its form with batch norm folded, and its graph; shapes are without batch.
+
+    ``layers`` are those of the folded network, ``all_layers`` those of the network as given.
+    """
+
+    name: str
+    model: nn.Module
+    folded: nn.Module
+    shape: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    all_layers: tuple[Layer, ...]
+    graph: Graph
+    warnings: tuple[str, ...]
+
+    @property
+    def params(self) -> int:
+        return sum(layer.params for layer in self.all_layers)
+
+    @property
+    def float_bytes(self) -> int:
+        return sum(layer.bytes for layer in self.all_layers)
+
+    @property
+    def macs(self) -> int | None:
+        """MACs of one sample, with batch norm folded; None if a layer's count is not known."""
+        counts = [layer.macs for layer in self.layers]
+        return None if None in counts else sum(c for c in counts if c is not None)
+
+
+def read_network(settings: Settings, model: nn.Module | None = None) -> tuple[str, nn.Module]:
+    """The network by name, or the one given, with its weights loaded; in eval mode."""
+    network = load_network(settings.model) if model is None else model.eval()
+    if settings.weights:
+        network = load_weights(network, settings.weights)
+    name = settings.model.rpartition(":")[2] or type(network).__name__
+    return name, network
+
+
+def input_shape(settings: Settings, data: Data | None) -> tuple[int, ...]:
+    """The input's shape without batch: as --input says, or as the data have it."""
+    if settings.input_shape:
+        if len(settings.input_shape) < 2 or min(settings.input_shape) < 1:
+            raise UsageError(f"--input {settings.input_shape} is no input shape", "it has the batch first", "--input 1x3x224x224")
+        return settings.input_shape[1:]
+    if data is None:
+        raise UsageError("the input's shape is not known", "there are no data to read it from", "give --input 1x3x224x224, or --data")
+    return next(iter(data.parts().values())).sample_shape
+
+
+def read(settings: Settings, model: nn.Module | None = None, data: Data | None = None) -> tuple[Source, Data]:
+    """Network and data, checked against each other."""
+    if data is None:
+        if not settings.data:
+            raise UsageError("there are no data", "calibration needs samples like those of training", "give --data FILE.npz, a folder with --recipe, or FILE.py:FUNCTION")
+        data = read_data(settings.data, settings.recipe or None, settings.input_shape or None, settings.seed)
+    name, network = read_network(settings, model)
+    source = inspect(name, network, input_shape(settings, data))
+    if data.calibration is None:
+        raise BadInputError("there is no calibration sample", "the data have no part that may be used for it", "add x (unlabelled) or x_train to the data")
+    warnings = [w.text for w in check_inputs(network, first(data.calibration, 256))]
+    return Source(**{**vars(source), "warnings": (*source.warnings, *warnings)}), data
+
+
+def inspect(name: str, network: nn.Module, shape: tuple[int, ...]) -> Source:
+    """Survey, fold and capture a network."""
+    example = torch.zeros(2, *shape)
+    layers = survey(network, example)
+    folded = fold_batch_norm(network, example)
+    unknown = [f"{w.name} ({w.kind}): its MACs are not known, so the total is not" for w in layers if w.macs is None]
+    return Source(name, network, folded, shape, survey(folded, example), layers, capture(folded, shape), tuple(unknown))
+
+
+def first(split: Split, count: int) -> Iterator[Tensor]:
+    """Batches of the inputs of the first ``count`` samples."""
+    for batch, _ in split.batches(BATCH):
+        yield batch[:count]
+        count -= len(batch)
+        if count <= 0:
+            return
+
+
+def gathered(split: Split, count: int) -> tuple[Tensor, Tensor | None]:
+    """The first ``count`` samples at once, with their labels."""
+    xs, ys = [], []
+    for x, y in split.batches(BATCH):
+        xs.append(x)
+        if y is not None:
+            ys.append(y)
+        count -= len(x)
+        if count <= 0:
+            break
+    over = count if count < 0 else None
+    return torch.cat(xs)[:over], torch.cat(ys)[:over] if ys else None

@@ -1,0 +1,315 @@
+"""What a report holds: report.json, schema 1, as frozen data. Field order here is the order in the file.
+
+Every number is labelled measured, simulated, predicted or counted; what would mislead (a measurement without a device,
+a measurement on an emulated device) can't be built.
+"""
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgelr.errors import EdgelrError
+from edgelr.vocabulary import BudgetKind, How, Score, Timing
+
+SCHEMA = 1
+StageName = Literal["source", "factorized", "trained", "quantized"]
+_NOT_HARDWARE = re.compile(r"emulat|simulat|qemu", re.IGNORECASE)
+
+
+def _refuse(what: str, why: str) -> EdgelrError:
+    return EdgelrError(f"The report was given {what}.", why, "Tell the project: this is a fault in edgelr, not in your call.")
+
+
+def _check_measured(how: How, on: str, what: str) -> None:
+    """A number called measured names the device it was measured on, and that device is real."""
+    if how != "measured":
+        return
+    if not on.strip():
+        raise _refuse(f"a measured {what} without a device", "A measurement holds only for the device it was made on.")
+    if _NOT_HARDWARE.search(on):
+        raise _refuse(f"a {what} on {on} as measured", "What an emulated device gives is simulated, and is never stored as measured.")
+
+
+def _check_finite(value: float | None, what: str, low: float = 0.0, high: float = math.inf) -> None:
+    if value is not None and not (math.isfinite(value) and low <= value <= high):
+        raise _refuse(f"{value} as {what}", f"It must be a finite number between {low:g} and {high:g}.")
+
+
+def _check_score(score: Score | None) -> None:
+    if score is not None:
+        _check_finite(score.value, f"the {score.metric} score", 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Milliseconds:
+    """A latency in ms with its spread over ``n`` calls."""
+
+    median: float
+    p10: float
+    p90: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A whole-network latency: ``on`` which device, in which runtime, with how many threads, and ``how`` it came to be known."""
+
+    on: str
+    runtime: str
+    threads: int
+    ms: Milliseconds
+    how: How
+
+    def __post_init__(self) -> None:
+        _check_measured(self.how, self.on, "latency")
+        for name in ("median", "p10", "p90"):
+            _check_finite(getattr(self.ms, name), f"{name} latency in ms")
+        if self.how == "measured" and self.ms.n < 1:
+            raise _refuse("a measured latency of no calls", "A measurement has at least one call behind it.")
+
+    @classmethod
+    def of(cls, timing: Timing) -> Latency:
+        """The same latency in the form of report.json."""
+        ms = Milliseconds(timing.median, timing.p10, timing.p90, timing.n)
+        return cls(timing.on, timing.runtime, timing.threads, ms, timing.how)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The network that was given: how it was named, and its input shapes with the batch."""
+
+    name: str
+    inputs: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """Where the network is to run. ``device`` is the one attached; "" where none was."""
+
+    name: str
+    runtime: str
+    threads: int
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class BudgetLine:
+    """One budget and what came of it. ``limit`` and ``value`` are both in ``unit``; ``on`` names the device or the file.
+
+    ``asked`` is the user's own text ("70%ms"). ``met`` follows from the numbers.
+    """
+
+    kind: BudgetKind
+    limit: float
+    unit: str
+    value: float
+    how: How
+    on: str
+    asked: str = ""
+    met: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        _check_finite(self.limit, f"the limit of the {self.kind} budget")
+        _check_finite(self.value, f"the value of the {self.kind} budget")
+        _check_measured(self.how, self.on, f"{self.kind} budget")
+        object.__setattr__(self, "met", self.value <= self.limit)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The float network as given. ``macs`` is None where a layer has no known count; ``latency`` is its float latency, if timed."""
+
+    params: int
+    macs: int | None
+    float_bytes: int
+    score: Score | None = None
+    latency: tuple[Latency, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_score(self.score)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """The dense int8 network in one format: what percentage budgets and savings are counted from."""
+
+    format: str
+    bytes: int
+    score: Score | None = None
+    latency: tuple[Latency, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_score(self.score)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The network after one stage of the journey. ``score`` is None where it was not scored.
+
+    ``score_how`` is "simulated" for a score of the integer run, "measured" for one of the network itself.
+    """
+
+    name: StageName
+    params: int
+    macs: int | None
+    score: Score | None = None
+    score_how: How = "measured"
+
+    def __post_init__(self) -> None:
+        _check_score(self.score)
+
+
+@dataclass(frozen=True)
+class LayerLatency:
+    """What a layer costs in its network, in microseconds, dense and as chosen."""
+
+    dense: float | None
+    chosen: float | None
+    how: How
+
+    def __post_init__(self) -> None:
+        # A layer's price is a difference between whole networks and may come out below zero by noise.
+        _check_finite(self.dense, "a layer's dense latency in us", low=-math.inf)
+        _check_finite(self.chosen, "a layer's chosen latency in us", low=-math.inf)
+
+
+@dataclass(frozen=True)
+class LayerLine:
+    """What one layer became and why. ``shape`` is the source's weight shape; ``bytes`` those of the chosen int8 weights and biases."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    scheme: str
+    rank: int | None
+    full_rank: int | None
+    macs: int | None
+    bytes: int
+    latency_us: LayerLatency | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Ops:
+    """Operations of a written file by the numbers they compute in."""
+
+    int8: int
+    float: int
+    other: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One written file. ``reference`` names what it was compared with.
+
+    ``agreement`` is the share of held-out samples on which file and source pick the same class. ``score_how`` holds for both:
+    "measured" where the file itself was run, "simulated" where the integer run stood in for it.
+    ``exact`` says that the file equals its reference on every sample; ``sqnr_db`` is then None, since JSON has no infinity.
+    """
+
+    path: str
+    format: str
+    bytes: int
+    sha256: str
+    ops: Ops
+    layout_ops: int
+    score: Score | None = None
+    agreement: float | None = None
+    sqnr_db: float | None = None
+    reference: str = ""
+    latency: tuple[Latency, ...] = ()
+    exact: bool = False
+    score_how: How = "measured"
+
+    def __post_init__(self) -> None:
+        if self.sqnr_db == math.inf:
+            object.__setattr__(self, "sqnr_db", None)
+            object.__setattr__(self, "exact", True)
+        _check_score(self.score)
+        _check_finite(self.agreement, "an agreement", 0.0, 1.0)
+        _check_finite(self.sqnr_db, "an SQNR in dB", low=-math.inf)
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise _refuse(f"{self.sha256!r} as the SHA-256 of {self.path}", "A SHA-256 is 64 lower-case hexadecimal digits.")
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the plan was found. ``bound`` is the best error an additive optimum could reach, ``gap`` the distance to it as a fraction."""
+
+    method: str
+    evaluations: int
+    seconds: float
+    bound: float | None = None
+    gap: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "bound", "gap"):
+            _check_finite(getattr(self, name), f"the search's {name}", low=-math.inf)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of pricing: what a runtime was predicted to take for the plan, and what it took."""
+
+    round: int
+    runtime: str
+    on: str
+    predicted_ms: float
+    measured_ms: float
+
+    def __post_init__(self) -> None:
+        _check_measured("measured", self.on, "round of pricing")
+        _check_finite(self.predicted_ms, "a predicted latency in ms", low=-math.inf)
+        _check_finite(self.measured_ms, "a measured latency in ms")
+
+    @property
+    def error(self) -> float:
+        """How far the prediction was off, as a fraction of what was measured."""
+        return self.predicted_ms / self.measured_ms - 1 if self.measured_ms else 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything there is to tell about one run. ``seconds`` holds wall time by stage, in the order they ran."""
+
+    schema: int = field(default=SCHEMA, kw_only=True)
+    edgelr: str
+    seed: int
+    versions: Mapping[str, str]
+    seconds: Mapping[str, float]
+    model: ModelFacts
+    target: TargetFacts
+    budgets: tuple[BudgetLine, ...]
+    source: Source
+    stages: tuple[Stage, ...]
+    layers: tuple[LayerLine, ...]
+    artifacts: tuple[Artifact, ...]
+    search: Search | None
+    dense: tuple[Dense, ...] = ()
+    rounds: tuple[Round, ...] = ()
+    warnings: tuple[str, ...] = ()
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise _refuse(f"schema {self.schema}", f"This version of edgelr writes schema {SCHEMA}.")
+        for stage, seconds in self.seconds.items():
+            _check_finite(seconds, f"the seconds of {stage}")
+        for layer in self.layers:
+            if layer.latency_us is not None:
+                _check_measured(layer.latency_us.how, self.target.device or self.target.name, f"latency of layer {layer.name}")
+
+    @property
+    def met(self) -> bool:
+        """Whether every budget holds."""
+        return all(line.met for line in self.budgets)
+
+    def baseline(self, row: Latency, format: str) -> tuple[str, Latency] | None:
+        """What a latency is to be compared with: the dense int8 file's in the same runtime on the same device, else the source's."""
+        known = [("dense int8", x) for d in self.dense if d.format == format for x in d.latency]
+        known += [("float source", x) for x in self.source.latency]
+        same = [(n, x) for n, x in known if (x.on, x.runtime, x.threads, x.how) == (row.on, row.runtime, row.threads, row.how)]
+        return same[0] if same else None

@@ -1,0 +1,111 @@
+"""The summary on the terminal, in 80 columns. rich leaves colours out where NO_COLOR is set or the output is a file."""
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgelr.report import words
+from edgelr.report.contents import Report
+
+_LONG = 24  # layers; a longer table is folded to what was factorised
+
+
+def show(report: Report, console: Console | None = None) -> None:
+    """Print the summary, on standard output unless a console is given."""
+    (console or Console()).print(summary(report))
+
+
+def summary(report: Report) -> Group:
+    """The summary as something rich can print."""
+    parts: list[RenderableType] = [_text(f"! {w}", "bold yellow") for w in report.warnings]
+    target = report.target
+    where = f"{target.name}, {target.runtime}, {words.threads(target.threads)}" + (f", {target.device}" if target.device else "")
+    parts.append(_text(f"{report.model.name} for {where}", "bold"))
+    parts += [_text(words.asked(report), "green" if report.met else "bold red"), _text(""), *_budgets(report)]
+    for part in (_savings(report), _accuracy(report), *_layers(report)):
+        parts += [_text(""), part]
+    return Group(*parts, _text(""), *_artifacts(report))
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(words.printable(text), style=style)
+
+
+def _table(title: str, *columns: tuple[str, str]) -> Table:
+    """A table; each column is its heading and "left", "right" or "name" (folds anywhere)."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading, kind in columns:
+        right = kind == "right"
+        table.add_column(heading, justify="right" if right else "left", overflow="fold", no_wrap=right)
+    return table
+
+
+def _budgets(report: Report) -> list[RenderableType]:
+    if not report.budgets:
+        return []
+    table = _table("Budgets", ("budget", "left"), ("limit", "right"), ("is", "right"), ("", "left"), ("how, on", "left"))
+    for line in report.budgets:
+        met = Text("met", style="green") if line.met else Text("NOT MET", style="bold red")
+        kind = line.kind + (f" {line.asked}" if line.asked else "")
+        limit, value = words.amount(line.limit, line.unit), words.amount(line.value, line.unit)
+        table.add_row(_text(kind), _text(limit), _text(value), met, _text(f"{line.how}, {line.on}" if line.on else line.how))
+    return [table]
+
+
+def _savings(report: Report) -> Table:
+    table = _table("Costs", ("", "left"), ("before", "left"), ("now", "right"), ("change", "right"), ("how", "left"))
+    for row in words.savings(report):
+        table.add_row(_text(row.what), _text(row.before), _text(row.after), _text(row.change), _text(row.how))
+    return table
+
+
+def _accuracy(report: Report) -> Table:
+    table = _table("Accuracy by stage", ("stage", "left"), ("score", "left"), ("points", "right"))
+    for stage in report.stages:
+        points = "" if stage.name == "source" else words.points(report.source.score, stage.score)
+        table.add_row(stage.name, _text(words.score(stage.score, stage.score_how)), points)
+    return table
+
+
+def _layers(report: Report) -> list[RenderableType]:
+    chosen = words.factorised(report.layers)
+    dense = len(report.layers) - len(chosen)
+    folded = len(report.layers) > _LONG
+    told = chosen if folded else report.layers
+    note = f"Layers: {len(chosen)} factorised, {dense} dense" + (" (dense ones not shown)" if folded and dense else "")
+    if not told:
+        return [_text(note, "bold")]
+    how = words.layers_how(report)
+    heading = "us dense → now" + (f",\n{how}" if how else "")
+    table = _table(note, ("layer", "name"), ("becomes", "left"), ("bytes", "right"), (heading, "left"), ("why", "left"))
+    for line in told:
+        us = line.latency_us
+        latency = words.NOT_MEASURED if us is None else f"{words.microseconds(us.dense)} → {words.microseconds(us.chosen)}"
+        if us is not None and not how:
+            latency += f" {us.how}"
+        style = "" if line.scheme != "dense" else "dim"
+        cells = (line.name, words.choice(line), words.size(line.bytes), latency, line.why)
+        table.add_row(*(_text(c) for c in cells), style=style)
+    return [table]
+
+
+def _artifacts(report: Report) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for a in report.artifacts:
+        parts.append(_text(f"{a.path}  {a.bytes:,} bytes", "bold"))
+        for x in a.latency:
+            parts.append(_line(f"{words.milliseconds(x)}, {x.how}: {x.runtime}, {words.threads(x.threads)}, on {x.on}"))
+        if not a.latency:
+            parts.append(_line(f"latency {words.NOT_MEASURED}"))
+        parts.append(_line(f"score {words.score(a.score, a.score_how)}"))
+        parts.append(_line(f"agreement with the source {words.percent(a.agreement)}"))
+        parts.append(_line(f"against {a.reference or 'its reference'}: {words.sqnr(a)}"))
+        parts.append(_line(f"operations: {a.ops.int8} int8, {a.ops.float} float, {a.ops.other} other; {a.layout_ops} of layout"))
+    return parts
+
+
+def _line(text: str) -> Padding:
+    return Padding(_text(text), (0, 0, 0, 2))

@@ -1,0 +1,79 @@
+"""A report of a ResNet-20 on CIFAR-10, with layers in any number, for the tests of the report room."""
+from __future__ import annotations
+
+from edgelr.report import (
+    Artifact,
+    BudgetLine,
+    Dense,
+    Latency,
+    LayerLatency,
+    LayerLine,
+    Milliseconds,
+    ModelFacts,
+    Ops,
+    Report,
+    Round,
+    Search,
+    Source,
+    Stage,
+    TargetFacts,
+)
+from edgelr.vocabulary import Score
+
+HOST = "Intel Xeon, 2 cores"
+
+
+def latency(runtime: str, median: float) -> Latency:
+    return Latency(HOST, runtime, 1, Milliseconds(median, median * 0.98, median * 1.05, 200), "measured")
+
+
+def layer(name: str, i: int, dense: bool = False) -> LayerLine:
+    if dense:
+        us, why = LayerLatency(12.4, 12.4, "measured"), "every factorised candidate is slower here"
+        return LayerLine(name, "conv2d", (16, 16, 3, 3), "dense", None, 16, 2_359_296, 2_368, us, why)
+    us, why = LayerLatency(21.0 + i % 7, 14.2 + i % 5, "measured"), "6.8 us faster for 0.4 % of its output's energy"
+    return LayerLine(name, "conv2d", (64, 64, 3, 3), "channel", 24 + 8 * (i % 3), 64, 983_040, 15_552, us, why)
+
+
+def sample(layers: int = 20, names: str = "stages.{}.conv1", **changes: object) -> Report:
+    score = Score("accuracy", 0.9170, 10_000, "test")
+    after = Score("accuracy", 0.9098, 10_000, "test")
+    facts: dict[str, object] = {
+        "edgelr": "0.1.0",
+        "seed": 0,
+        "versions": {"torch": "2.13.0", "numpy": "2.4.6", "onnxruntime": "1.31.1", "ai-edge-litert": "2.3.0"},
+        "seconds": {"read": 0.4, "price": 38.2, "choose": 4.1, "rebuild": 0.6, "quantize": 6.6, "export": 0.3, "measure": 12.0},
+        "model": ModelFacts("resnet_cifar.py:resnet20", ((1, 3, 32, 32),)),
+        "target": TargetFacts("host", "litert", 1, HOST),
+        "budgets": (
+            BudgetLine("latency", 0.283, "ms", 0.279, "measured", HOST, "70%ms"),
+            BudgetLine("size", 200.0, "KB", 191.3, "counted", "model.int8.tflite", "200KB"),
+            BudgetLine("size", 200.0, "KB", 203.9, "counted", "model.int8.onnx", "200KB"),
+        ),
+        "source": Source(272_474, 40_813_184, 1_126_440, score, (latency("torch", 2.31),)),
+        "dense": (
+            Dense("tflite", 304_112, score, (latency("litert", 0.404),)),
+            Dense("onnx", 318_244, score, (latency("onnxruntime", 0.612),)),
+        ),
+        "stages": (
+            Stage("source", 272_474, 40_813_184, score),
+            Stage("factorized", 171_370, 26_104_832, Score("accuracy", 0.9051, 10_000, "test")),
+            Stage("trained", 171_370, 26_104_832, None),
+            Stage("quantized", 171_370, 26_104_832, after, "simulated"),
+        ),
+        "layers": tuple(layer(names.format(i), i, i % 3 == 0) for i in range(layers)),
+        "artifacts": (
+            Artifact("model.int8.tflite", "tflite", 191_312, "ab" * 32, Ops(31, 0, 2), 0, after, 0.9712, 44.1, "integer run",
+                     (latency("litert", 0.279),)),
+            Artifact("model.int8.onnx", "onnx", 203_907, "0c" * 32, Ops(31, 0, 4), 0, after, 0.9714, float("inf"), "integer run",
+                     (latency("onnxruntime", 0.466),)),
+        ),
+        "search": Search("beam", 412, 4.1, 0.0131, 0.021),
+        "rounds": (
+            Round(1, "litert", HOST, 0.262, 0.291), Round(1, "onnxruntime", HOST, 0.431, 0.455),
+            Round(2, "litert", HOST, 0.281, 0.279), Round(2, "onnxruntime", HOST, 0.460, 0.466),
+        ),
+        "warnings": ("The first batch norm saw inputs 1.9 times as wide as in training: check the recipe.",),
+        "command": "edgelr compress resnet_cifar.py:resnet20 --data cifar.npz --target host --budget 70%ms --budget 200KB -o out",
+    }  # fmt: skip
+    return Report(**{**facts, **changes})  # type: ignore[arg-type]
