@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-CALIBRATION, HELD_OUT = 64, 128
+CALIBRATION, HELD_OUT = 64, 256
 
 
 @dataclass(frozen=True)

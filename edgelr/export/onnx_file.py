@@ -24,6 +24,7 @@ class OnnxWriter:
         self.nodes: list[ir.Node] = []
         self.constants: dict[str, ir.Value] = {}
         self.real: dict[str, ir.Value] = {}
+        self.shared: dict[tuple[str, bytes, bytes], ir.Value] = {}
 
     def torch_shape(self, value: str) -> Shape:
         return self.q.graph.shapes[value]
@@ -48,7 +49,8 @@ class OnnxWriter:
     def constant(self, name: str, values: Any) -> ir.Value:
         if name not in self.constants:
             tensor = ir.tensor(np.asarray(values), name=name)
-            self.constants[name] = ir.Value(name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor)
+            self.constants[name] = ir.Value(name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype),
+                                            const_value=tensor)
         return self.constants[name]
 
     def emit(self, op: str, inputs: Any, name: str, **attributes: Any) -> ir.Value:
@@ -58,8 +60,12 @@ class OnnxWriter:
         return node.outputs[0]
 
     def _dequantized(self, name: str, values: Any, scale: Any, zero: Any) -> ir.Value:
-        inputs = [self.constant(name, values), self.constant(f"{name}/scale", scale), self.constant(f"{name}/zero", zero)]
-        return self.emit("DequantizeLinear", inputs, f"{name}/dequantize", axis=0)
+        """A stored tensor in real numbers; equal ones (the scales of every hard-swish, say) are stored once."""
+        key = (f"{values.dtype}{values.shape}", values.tobytes(), scale.tobytes())
+        if key not in self.shared:
+            inputs = [self.constant(name, values), self.constant(f"{name}/scale", scale), self.constant(f"{name}/zero", zero)]
+            self.shared[key] = self.emit("DequantizeLinear", inputs, f"{name}/dequantize", axis=0)
+        return self.shared[key]
 
     def weight(self, name: str, values: Any, scale: Any) -> ir.Value:
         return self._dequantized(name, values, scale, np.zeros(len(scale), np.int8))

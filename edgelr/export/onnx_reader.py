@@ -23,7 +23,7 @@ def read_onnx(data: bytes) -> WrittenFile:
         if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
             raise ValueError("it keeps tensors in other files")
         return _read(shape_inference.infer_shapes(model).graph)
-    except (DecodeError, ValueError, TypeError, LookupError, shape_inference.InferenceError) as error:
+    except (DecodeError, ValueError, TypeError, LookupError, RuntimeError, shape_inference.InferenceError) as error:
         raise BadInputError("this .onnx file can't be read", f"{type(error).__name__}: {error}",
                             "give a whole .onnx file in one piece") from error
 

@@ -316,6 +316,13 @@ def upsample(s: Site, x: str, size: Any, *rest: Any) -> str:
 
 
 @rule("dropout.default", "dropout_.default", "feature_dropout.default", "clone.default", "contiguous.default", "detach.default",
-      "alias.default", "to.dtype", "_to_copy.default", "lift_fresh_copy.default")
+      "alias.default", "lift_fresh_copy.default")
 def same(s: Site, x: Any, *_: Any, **__: Any) -> Any:
+    return x
+
+
+@rule("to.dtype", "_to_copy.default")
+def cast(s: Site, x: str, dtype: torch.dtype = torch.float32, *_: Any, **__: Any) -> str:
+    if dtype != torch.float32:
+        raise NotSupportedError(f"a cast to {dtype}: all values are float32 before they are integers")
     return x

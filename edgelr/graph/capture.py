@@ -23,13 +23,17 @@ def export(model: nn.Module, shape: Shape) -> torch.export.ExportedProgram:
     """
     example = torch.zeros(BATCH, *shape)
     try:
-        return torch.export.export(model.eval(), (example,))
+        program = torch.export.export(model.eval(), (example,))
     except Exception as error:  # torch.export raises many kinds; each means the same to the user
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UnsupportedError(
             "the network can't be captured as a graph", f"torch.export says: {first[:300]}",
             "make forward() free of data-dependent Python (if/for on tensor values), and check the input shape",
         ) from error
+    for node in list(program.graph.nodes):
+        if _name(node.target) == "_assert_tensor_metadata.default":  # what a cast leaves behind: it computes nothing
+            program.graph.erase_node(node)
+    return program
 
 
 def capture(model: nn.Module, shape: Shape) -> Graph:

@@ -20,10 +20,10 @@ SOURCES = ("aten.conv1d", "aten.conv2d", "aten.convolution", "aten.linear")
 def fold_batch_norm(model: nn.Module, example: Tensor) -> nn.Module:
     """A copy of ``model``, in eval mode, whose batch norms are folded into the Conv1d, Conv2d or Linear before them.
 
-    A batch norm is folded where it is the only reader of that layer's output, and neither is called or owned twice; it becomes
-    nn.Identity, and the layer gets a bias. All others stay: batch norm before a convolution, after an addition, with statistics of the
-    batch, on shared or computed weights. W' = W g, b' = (b - mean) g + beta with g = gamma / sqrt(var + eps) (Jacob et al. 2018,
-    section 3.2), computed in float64. ``example`` is an input, batch first; ``model`` is left as it was.
+    A batch norm is folded where it is the only reader of that layer's output, and the weights of both are read once in a forward
+    pass; it becomes nn.Identity, and the layer gets a bias. All others stay: batch norm before a convolution, after an addition, with
+    statistics of the batch, on shared or computed weights. W' = W g, b' = (b - mean) g + beta with g = gamma / sqrt(var + eps)
+    (Jacob et al. 2018, section 3.2), computed in float64. ``example`` is an input, batch first; ``model`` is left as it was.
 
     Raises UnsupportedError where the network can't be copied or captured by torch.export.
     """
@@ -59,7 +59,6 @@ def _pairs(model: nn.Module, program: torch.export.ExportedProgram) -> list[tupl
     """(layer, batch norm) by qualified name, in execution order."""
     names = {**program.graph_signature.inputs_to_parameters, **program.graph_signature.inputs_to_buffers}
     tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
-    owners = Counter(id(p) for m in model.modules() for p in m.parameters(recurse=False))
     nodes = [n for n in program.graph.nodes if n.op == "call_function"]
     runs = Counter(id(t) for n in nodes for a in n.args[1:4] if (t := _held(a, names, tensors)) is not None)
     pairs = []
@@ -72,7 +71,7 @@ def _pairs(model: nn.Module, program: torch.export.ExportedProgram) -> list[tupl
             continue
         weight, mean = _held(source.args[1], names, tensors), _held(node.args[3], names, tensors)
         own = weight is not None and weight is layer[1].weight and mean is not None and mean is norm[1].running_mean
-        if own and id(weight) in runs and runs[id(weight)] == 1 == runs[id(mean)] and _unshared(layer[1], owners) and _by_channel(source):
+        if own and id(weight) in runs and runs[id(weight)] == 1 == runs[id(mean)] and _by_channel(source):
             pairs.append((layer[0], norm[0]))
     return pairs
 
@@ -90,10 +89,6 @@ def _module(model: nn.Module, node: fx.Node) -> tuple[str, nn.Module] | None:
         return (path, model.get_submodule(path)) if path else None
     except AttributeError:
         return None
-
-
-def _unshared(layer: nn.Module, owners: Counter[int]) -> bool:
-    return all(owners[id(p)] == 1 for p in layer.parameters(recurse=False))
 
 
 def _by_channel(source: fx.Node) -> bool:

@@ -85,7 +85,7 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[int, int, int]:
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
         raise _bad(path, f"{name}: the header lacks its dtype, shape or data_offsets")
     shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
-    if dtype not in ITEM_BITS:
+    if not isinstance(dtype, str) or dtype not in ITEM_BITS:
         raise _bad(path, f"{name}: dtype {dtype!r} is not one that a float32 network can take", "convert it to float32 first")
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise _bad(path, f"{name}: shape {shape} or data_offsets {offsets} make no sense")

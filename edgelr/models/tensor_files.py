@@ -57,9 +57,9 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _refuse_programs(path: Path) -> None:
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError) as error:
@@ -86,6 +86,8 @@ def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
 def _reason(error: Exception) -> str:
     """The first sentence; torch goes on to advise the unsafe way, which we don't pass on."""
     text = " ".join(str(error).split())
+    if "weights_only=True" in text and "WeightsUnpickler" not in text:
+        return "it is of a form that can't be opened without running code from it"
     for mark in ("WeightsUnpickler error:", "Unsupported"):
         if mark in text:
             return text[text.index(mark):].split(" Please ")[0].split(" was not an allowed")[0][:200]

@@ -1,6 +1,7 @@
 """Streaming observers: what range a value needs, in memory that does not grow with the number of samples."""
 from __future__ import annotations
 
+from math import inf, isfinite
 from typing import Literal, Protocol
 
 import torch
@@ -17,14 +18,15 @@ class Observer(Protocol):
 
 
 class MinMax:
-    """The smallest and the largest value seen."""
+    """The smallest and the largest value seen; -inf and inf once a value was not finite."""
 
     def __init__(self) -> None:
-        self.low, self.high = float("inf"), float("-inf")
+        self.low, self.high = inf, -inf
 
     def update(self, x: Tensor) -> None:
-        low, high = torch.aminmax(x)
-        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+        low, high = (float(v) for v in torch.aminmax(x))  # both NaN if one value is, which min and max would let pass
+        finite = isfinite(low) and isfinite(high)
+        self.low, self.high = (min(self.low, low), max(self.high, high)) if finite else (-inf, inf)
 
     def range(self) -> tuple[float, float]:
         return self.low, self.high
@@ -41,6 +43,8 @@ class Histogram(MinMax):
     def update(self, x: Tensor) -> None:
         super().update(x)
         largest = max(abs(self.low), abs(self.high))
+        if not isfinite(largest):
+            return
         if self.reach == 0.0:
             self.reach = largest
         while self.reach < largest:
@@ -59,7 +63,7 @@ class Percentile(Histogram):
     """The range that leaves out the outermost values on both sides together: ``PERCENTILE`` per cent stay inside."""
 
     def range(self) -> tuple[float, float]:
-        if not self.reach:
+        if not self.reach or not isfinite(self.high):
             return super().range()
         outside = (1 - PERCENTILE / 100) / 2 * float(self.counts.sum())
         cumulated = self.counts.cumsum(0)
@@ -73,7 +77,7 @@ class MeanSquaredError(Histogram):
     """The range with the least squared error of rounding and clipping together, each side shrunk in steps of 1/64."""
 
     def range(self) -> tuple[float, float]:
-        if not self.reach:
+        if not self.reach or not isfinite(self.high):
             return super().range()
         edges = self.edges()
         centres = (edges[1:] + edges[:-1]) / 2

@@ -110,22 +110,17 @@ def _descend(
                 else:
                     # One level down at least, or moves of layers that save less than a level would compete with their parents.
                     levels.setdefault(max(level + 1, _level(space, stride, child)), {})[child] = None
-        _finish(ledger, stride, kept, done, allowance)
         best_done = max((ledger.scores[s] for s in done), default=None)
         best_live = ledger.scores[kept[0]]
         fruitless = fruitless + 1 if best_done is not None and best_live <= best_done else 0
         left = space.excess(space.totals(kept[0])) / stride.start
         trail.append(TrailStep(left, best_live, best_done, ledger.evaluations))
-    return trail
-
-
-def _finish(ledger: Ledger, stride: Pace, states: list[State], done: dict[State, None], allowance: int) -> None:
-    """Take live states to the limits by additive moves: finished plans to beat, at one evaluation each or less."""
-    for s in states:
-        finished = complete(ledger.space, s, stride)
-        if finished is not None and (finished in ledger.scores or ledger.left(allowance)):
+    for s in sorted((s for states in levels.values() for s in states), key=ledger.rank)[:width]:
+        finished = complete(space, s, stride)
+        if finished is not None and (finished in ledger.scores or ledger.left()):
             ledger.score(finished)
             done[finished] = None
+    return trail
 
 
 def _level(space: Space, stride: Pace, state: State) -> int:

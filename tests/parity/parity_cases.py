@@ -46,6 +46,14 @@ def seq(*modules: Callable[[], nn.Module]) -> Build:
     return lambda: nn.Sequential(*(m() for m in modules))
 
 
+def through(*steps: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def function(y: Tensor) -> Tensor:
+        for step in steps:
+            y = step(y)
+        return y
+    return function
+
+
 def in_place_then_both(y: Tensor) -> Tensor:
     z = F.relu(y, inplace=True)
     return y + z.sigmoid()
@@ -62,14 +70,16 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "conv_same": (seq(lambda: conv(3, 8, 4, padding="same"), nn.ReLU, lambda: conv(8, 8, 3, padding="valid")), IMAGE),
     "conv_dilated": (seq(lambda: conv(3, 8, 3, dilation=2, padding=2), lambda: conv(8, 8, 3, dilation=(1, 3))), (3, 12, 12)),
     "conv_groups": (seq(lambda: conv(8, 16, 3, groups=4, padding=1), nn.ReLU6, lambda: conv(16, 8, 1, groups=2)), (8, 6, 6)),
-    "depthwise": (seq(lambda: conv(8, 8, 3, groups=8, padding=1), nn.ReLU6, lambda: conv(8, 8, 5, groups=8, stride=2, padding=2)), (8, 9, 9)),
+    "depthwise": (seq(lambda: conv(8, 8, 3, groups=8, padding=1), nn.ReLU6, lambda: conv(8, 8, 5, groups=8, stride=2, padding=2)), (8, 9,
+                    9)),
     "depthwise_multiplier": (seq(lambda: conv(4, 12, 3, groups=4, padding=2, dilation=2)), (4, 9, 9)),
     "pad_then_conv": (lambda: Fn(lambda s, x: s.a(F.pad(x, (0, 1, 0, 1))), a=conv(3, 8, 3, stride=2)), (3, 8, 8)),
     "pad_asymmetric_conv": (lambda: Fn(lambda s, x: s.a(F.pad(x, (2, 0, 1, 3))), a=conv(3, 8, 3, padding=1)), (3, 8, 8)),
     "conv_reflect": (seq(lambda: conv(3, 8, 3, padding=1, padding_mode="reflect")), IMAGE),
     "one_place": (seq(lambda: conv(3, 8, 9), nn.ReLU, lambda: conv(8, 4)), IMAGE),
     "one_channel": (seq(lambda: conv(1, 4, 3), nn.ReLU, lambda: conv(4, 1, 3)), (1, 9, 9)),
-    "conv1d": (seq(lambda: nn.Conv1d(6, 8, 5, padding=2), nn.ReLU, lambda: nn.MaxPool1d(2), lambda: nn.Conv1d(8, 8, 3, stride=2, dilation=2)),
+    "conv1d": (seq(lambda: nn.Conv1d(6, 8, 5, padding=2), nn.ReLU, lambda: nn.MaxPool1d(2), lambda: nn.Conv1d(8, 8, 3, stride=2,
+                    dilation=2)),
                (6, 40)),
     "conv1d_same": (seq(lambda: nn.Conv1d(6, 8, 4, padding="same"), nn.ReLU, lambda: nn.Conv1d(8, 8, 3, padding=1, groups=8)), (6, 21)),
     "conv1d_net": (seq(lambda: nn.Conv1d(6, 8, 9, stride=2, padding=4), lambda: nn.BatchNorm1d(8), nn.ReLU, lambda: nn.AvgPool1d(2),
@@ -79,7 +89,8 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "mlp": (seq(lambda: nn.Linear(20, 30), nn.ReLU, lambda: nn.Dropout(0.5), lambda: nn.Linear(30, 5)), (20,)),
     "linear_rows": (seq(lambda: nn.Linear(20, 30), nn.ReLU, lambda: nn.Linear(30, 5, bias=False)), (7, 20)),
     "linear_batch_norm": (seq(lambda: nn.Linear(20, 12), lambda: nn.BatchNorm1d(12), nn.ReLU, lambda: nn.Linear(12, 5)), (20,)),
-    "flatten_linear": (seq(lambda: conv(3, 8, 3), nn.ReLU, lambda: nn.MaxPool2d(2, ceil_mode=True), nn.Flatten, lambda: nn.Linear(8 * 16, 10)), IMAGE),
+    "flatten_linear": (seq(lambda: conv(3, 8, 3), nn.ReLU, lambda: nn.MaxPool2d(2, ceil_mode=True), nn.Flatten, lambda: nn.Linear(8 * 16,
+                    10)), IMAGE),
     "flatten_two_linears": (lambda: Fn(lambda s, x: (lambda y: s.b(y) + s.c(y))(s.a(x).flatten(1)), a=conv(3, 8, 3),
                                        b=nn.Linear(8 * 49, 6), c=nn.Linear(8 * 49, 6)), IMAGE),
     # batch norm on its own, normalisation in the model
@@ -89,7 +100,8 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "batch_norm_1d_input": (seq(lambda: nn.BatchNorm1d(6), lambda: nn.Linear(6, 5)), (6,)),
     "normalise": (lambda: Fn(lambda s, x: s.a((x - s.mean) / s.std), a=conv(3, 8, 3, padding=1),
                              mean=torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1), std=torch.tensor([0.2, 0.3, 0.25]).view(3, 1, 1)), IMAGE),
-    "scale_last_axis": (lambda: Fn(lambda s, x: s.b(s.a(x) * s.g), a=nn.Linear(20, 6), b=nn.Linear(6, 6), g=torch.linspace(0.5, 2, 6)), (7, 20)),
+    "scale_last_axis": (lambda: Fn(lambda s, x: s.b(s.a(x) * s.g), a=nn.Linear(20, 6), b=nn.Linear(6, 6), g=torch.linspace(0.5, 2, 6)),
+                    (7, 20)),
     "scale_rows": (lambda: Fn(lambda s, x: s.a(x).relu() * s.g, a=nn.Linear(20, 6), g=torch.linspace(0.5, 2, 7).view(7, 1)), (7, 20)),
     "scale_width": (lambda: Fn(lambda s, x: s.a(x).relu() + s.g, a=conv(3, 4), g=torch.linspace(-1, 2, 9)), IMAGE),
     # activations
@@ -142,7 +154,8 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "concat": (two(lambda a, b: torch.cat([a.relu(), b.relu()], 1)), IMAGE),
     "concat_mixed": (two(lambda a, b: torch.cat([a.relu(), b], 1)), IMAGE),
     "concat_sigmoid": (two(lambda a, b: torch.cat([a.sigmoid(), b, b * a], 1)), IMAGE),
-    "concat_relu": (lambda: Fn(lambda s, x: s.b(torch.cat([s.a(x), s.c(x)], 1).relu()), a=conv(3, 8, 3), c=conv(3, 8, 3), b=conv(16, 4)), IMAGE),
+    "concat_relu": (lambda: Fn(lambda s, x: s.b(torch.cat([s.a(x), s.c(x)], 1).relu()), a=conv(3, 8, 3), c=conv(3, 8, 3), b=conv(16, 4)),
+                    IMAGE),
     "concat_twice_the_same": (after_conv(lambda y: torch.cat([y, y], 1)), IMAGE),
     "concat_width": (two(lambda a, b: torch.cat([a, b], 3)), IMAGE),
     "concat_pooled": (two(lambda a, b: torch.cat([F.max_pool2d(a.relu(), 2), F.avg_pool2d(b, 2)], 1)), IMAGE),
@@ -152,14 +165,16 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "pad_value": (after_conv(lambda y: F.pad(y, (1, 2, 0, 3), value=0.7)), IMAGE),
     "pad_reflect": (after_conv(lambda y: F.pad(y, (1, 2, 2, 1), mode="reflect")), IMAGE),
     "pad_edge": (after_conv(lambda y: F.pad(y, (1, 1, 1, 1), mode="replicate")), IMAGE),
-    "pad_channels": (two(lambda a, b: F.pad(a[:, :], (0, 0, 0, 0, 2, 2)) if a is None else F.pad(a, (0, 0, 0, 0, 2, 2))), IMAGE),
+    "pad_channels": (after_conv(lambda y: F.pad(y, (0, 0, 0, 0, 2, 2))), IMAGE),
     "pad_relu": (after_conv(lambda y: F.pad(y, (1, 1, 1, 1)).relu()), IMAGE),
     "permute": (after_conv(lambda y: y.permute(0, 2, 3, 1)), IMAGE),
     "permute_and_back": (after_conv(lambda y: y.permute(0, 2, 3, 1).relu().permute(0, 3, 1, 2)), IMAGE),
     "transpose_linear": (lambda: Fn(lambda s, x: s.b(s.a(x).transpose(1, 2)), a=nn.Conv1d(6, 8, 3), b=nn.Linear(8, 5)), (6, 20)),
-    "shuffle": (lambda: Fn(lambda s, x: s.b(s.a(x).view(-1, 2, 4, 9, 9).transpose(1, 2).reshape(-1, 8, 9, 9)), a=conv(3, 8), b=conv(8, 8)), IMAGE),
+    "shuffle": (lambda: Fn(lambda s, x: s.b(s.a(x).view(-1, 2, 4, 9, 9).transpose(1, 2).reshape(-1, 8, 9, 9)), a=conv(3, 8), b=conv(8,
+                    8)), IMAGE),
     "unflatten": (lambda: Fn(lambda s, x: s.b(s.u(s.a(x))), a=nn.Linear(20, 32), u=nn.Unflatten(1, (8, 2, 2)), b=conv(8, 4, 2)), (20,)),
-    "squeeze_unsqueeze": (lambda: Fn(lambda s, x: s.b(s.a(x.unsqueeze(1)).squeeze(3)), a=conv(1, 8, (3, 5)), b=nn.Conv1d(8, 4, 3)), (12, 5)),
+    "squeeze_unsqueeze": (lambda: Fn(lambda s, x: s.b(s.a(x.unsqueeze(1)).squeeze(3)), a=conv(1, 8, (3, 5)), b=nn.Conv1d(8, 4, 3)), (12,
+                    5)),
     "nearest": (after_conv(lambda y: F.interpolate(y, scale_factor=2)), IMAGE),
     "nearest_rect": (after_conv(lambda y: F.interpolate(y, size=(14, 21))), IMAGE),
     "nearest_1d": (lambda: Fn(lambda s, x: s.a(F.interpolate(x, scale_factor=2)), a=nn.Conv1d(6, 8, 3)), (6, 12)),
@@ -168,17 +183,25 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
 
 # Spellings of ATen that torch's modules rarely use but exported programs hold.
 SPELLINGS: dict[str, tuple[Build, tuple[int, ...]]] = {
-    "in_place": (after_conv(lambda y: aten.silu_(aten.leaky_relu_(aten.add_.Tensor(aten.mul_.Tensor(aten.sub_.Tensor(
-        aten.div_.Tensor(y, torch.tensor(2.0)), torch.tensor(0.1)), torch.tensor(1.5)), torch.tensor(0.2)), 0.1))), IMAGE),
-    "in_place_bounds": (after_conv(lambda y: aten.sigmoid_(aten.clamp_(aten.hardtanh_(aten.relu_(y), 0.0, 4.0), 0.1, 2.0))), IMAGE),
+    "in_place": (after_conv(through(
+        lambda y: aten.div_.Tensor(y, torch.tensor(2.0)), lambda y: aten.sub_.Tensor(y, torch.tensor(0.1)),
+        lambda y: aten.mul_.Tensor(y, torch.tensor(1.5)), lambda y: aten.add_.Tensor(y, torch.tensor(0.2)),
+        lambda y: aten.leaky_relu_(y, 0.1), aten.silu_)), IMAGE),
+    "in_place_bounds": (after_conv(through(aten.relu_, lambda y: aten.hardtanh_(y, 0.0, 4.0), lambda y: aten.clamp_(y, 0.1, 2.0),
+                    aten.sigmoid_)),
+                        IMAGE),
     "in_place_hard": (lambda: Fn(lambda s, x: aten.relu6_(s.a(x)) + aten.hardswish_(s.b(x)) + aten.hardsigmoid_(s.c(x)),
                                  a=conv(3, 4), b=conv(3, 4), c=conv(3, 4)), IMAGE),
-    "scalars": (after_conv(lambda y: aten.div.Scalar(aten.mul.Scalar(aten.sub.Scalar(aten.add.Scalar(y, 0.5), 0.1), 2.0), 3.0)), IMAGE),
+    "scalars": (after_conv(through(lambda y: aten.add.Scalar(y, 0.5), lambda y: aten.sub.Scalar(y, 0.1), lambda y: aten.mul.Scalar(y, 2.0),
+                                   lambda y: aten.div.Scalar(y, 3.0))), IMAGE),
     "bounds": (after_conv(lambda y: aten.relu6(y) + aten.clamp_max(aten.clamp_min(y, -0.3), 0.4)), IMAGE),
-    "no_ops": (after_conv(lambda y: aten.lift_fresh_copy(aten._to_copy(aten.to.dtype(aten.alias(aten.detach(aten.contiguous(aten.clone(
-        aten.feature_dropout(aten.dropout_(aten.dropout(y, 0.5, False), 0.5, False), 0.5, False)))))), torch.float32)))), IMAGE),
+    "no_ops": (after_conv(through(
+        lambda y: aten.dropout(y, 0.5, False), lambda y: aten.dropout_(y, 0.5, False), lambda y: aten.feature_dropout(y, 0.5, False),
+                    aten.clone,
+        aten.contiguous, aten.detach, aten.alias, lambda y: aten.to.dtype(y, torch.float32), aten._to_copy, aten.lift_fresh_copy)), IMAGE),
     "softmax_decomposed": (lambda: Fn(lambda s, x: aten._softmax(s.a(x), -1, False), a=nn.Linear(20, 6)), (20,)),
-    "views": (lambda: Fn(lambda s, x: s.b(aten._unsafe_view(aten.squeeze.dims(s.a(x), [2, 3]), [-1, 8])), a=conv(3, 8, 9), b=nn.Linear(8, 5)),
+    "views": (lambda: Fn(lambda s, x: s.b(aten._unsafe_view(aten.squeeze.dims(s.a(x), [2, 3]), [-1, 8])), a=conv(3, 8, 9), b=nn.Linear(8,
+                    5)),
               IMAGE),
     "constant_pad": (after_conv(lambda y: aten.constant_pad_nd(y, [1, 0, 2, 0], 0.25)), IMAGE),
 }
@@ -257,13 +280,16 @@ def mobilenet_v2() -> nn.Module:
 
 
 def mobilenet_v3() -> nn.Module:
-    return nn.Sequential(conv_bn(3, 16, stride=2, act=nn.Hardswish), Inverted(16, 32, 16, 1, nn.ReLU, True), Inverted(16, 40, 24, 2, nn.Hardswish),
-                         Inverted(24, 64, 24, 1, nn.Hardswish, True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 64), nn.Hardswish(),
+    return nn.Sequential(conv_bn(3, 16, stride=2, act=nn.Hardswish), Inverted(16, 32, 16, 1, nn.ReLU, True), Inverted(16, 40, 24, 2,
+                    nn.Hardswish),
+                         Inverted(24, 64, 24, 1, nn.Hardswish, True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 64),
+                    nn.Hardswish(),
                          nn.Dropout(0.2), nn.Linear(64, 10))
 
 
 def squeezenet() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 16, 3, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, ceil_mode=True), Fire(16, 8, 16), Fire(32, 8, 16),
+    return nn.Sequential(nn.Conv2d(3, 16, 3, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, ceil_mode=True), Fire(16, 8, 16), Fire(32, 8,
+                    16),
                          nn.Dropout(), nn.Conv2d(32, 10, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 

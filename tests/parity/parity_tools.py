@@ -56,7 +56,9 @@ def prepared(name: str, samples: int = 4) -> Prepared:
     rules = aten.RULES
     aten.RULES = Recording(rules)
     try:
-        graph = capture(model, shape)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using padding='same' with even kernel")
+            graph = capture(model, shape)
     finally:
         aten.RULES = rules
     x = torch.randn(samples, *shape)
@@ -101,7 +103,7 @@ class LiteRT:
     def __init__(self, data: bytes, q: Quantized, keep: bool = False) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self.q, self.last = q, layout_of(q.graph).channels_last
+        self.q, self.last, self.columns = q, layout_of(q.graph).channels_last, layout_of(q.graph).columns
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # keeping all tensors warns that it is meant for debugging: so it is here
             self.interpreter = Interpreter(model_content=data, num_threads=1, experimental_preserve_all_tensors=keep)
@@ -113,6 +115,8 @@ class LiteRT:
         shape = self.q.graph.shapes[value]
         if value in self.last:
             written = np.moveaxis(written.reshape(1, *shape[1:], shape[0]), -1, 1)
+        if value in self.columns:
+            written = written.reshape(1, -1)[:, np.argsort(self.columns[value])]
         return torch.from_numpy(written.reshape(1, *shape).astype(np.float32))
 
     def invoke(self, integers: torch.Tensor) -> None:

@@ -31,7 +31,8 @@ def saved(path: Path, packed: bool = False, **arrays: Any) -> str:
 @pytest.mark.parametrize("packed", [False, True])
 def test_given_parts_stay_as_they_are_in_order(tmp_path: Path, packed: bool) -> None:
     y = np.arange(40) % 4
-    spec = saved(tmp_path, packed, x_train=numbered(40), y_train=y, x_val=numbered(8, 100), y_val=y[:8], x_test=numbered(8, 200), y_test=y[:8])
+    spec = saved(tmp_path, packed, x_train=numbered(40), y_train=y, x_val=numbered(8, 100), y_val=y[:8], x_test=numbered(8, 200),
+                 y_test=y[:8])
     data = read_data(spec, None, SHAPE, 0)
     assert (numbers(data.train), numbers(data.validation), numbers(data.test)) == (
         list(range(40)), list(range(100, 108)), list(range(200, 208)))
@@ -63,7 +64,7 @@ def test_samples_keep_their_own_labels_through_every_cut(tmp_path: Path) -> None
 def test_x_alone_is_unlabelled_and_divided_for_calibration_and_agreement(tmp_path: Path) -> None:
     data = read_data(saved(tmp_path, x=numbered(50)), None, SHAPE, 0)
     assert data.train is None and [len(p) for p in data.parts().values()] == [10, 10, 30]
-    assert sorted(sum((numbers(p) for p in data.parts().values()), [])) == list(range(50))
+    assert sorted(n for p in data.parts().values() for n in numbers(p)) == list(range(50))
     assert all(p.y is None for p in data.parts().values())
     few = read_data(saved(tmp_path, x=numbered(3)), None, SHAPE, 0)
     assert list(few.parts()) == ["calibration"]

@@ -110,6 +110,14 @@ def test_a_typing_error_in_a_recipe_is_named(tmp_path: Path, text: str, words: s
     assert words in str(told.value) and "mine" in told.value.what
 
 
+def test_the_example_of_the_documentation_works(tmp_path: Path, root: Path) -> None:
+    text = (root / "docs" / "recipes.md").read_text("utf-8")
+    lines = text[text.index("    about ="):].split("\nSteps run")[0].splitlines()
+    (tmp_path / "mine.toml").write_text("\n".join(line[4:] for line in lines))
+    got = apply(load_recipe(str(tmp_path / "mine.toml")), np.full((200, 100), 255, np.uint8))
+    assert got.shape == (1, 96, 96) and np.all(got == 1)
+
+
 def test_an_unknown_name_is_told_the_nearest() -> None:
     with pytest.raises(UsageError) as told:
         load_recipe("imagnet")

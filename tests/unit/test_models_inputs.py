@@ -17,7 +17,8 @@ from edgelr.models import check_inputs, load_weights
 
 def trained() -> nn.Module:
     """A net whose batch norms know inputs of mean 0 and deviation 1."""
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, momentum=None), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8, momentum=None))
+    first, second = (nn.BatchNorm2d(8, momentum=None) for _ in range(2))
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), first, nn.ReLU(), nn.Conv2d(8, 8, 3), second)
     model.train()
     with torch.no_grad():
         for _ in range(4):
@@ -44,6 +45,11 @@ def test_the_figures_don_t_depend_on_the_batches() -> None:
 def test_a_network_without_batch_norm_is_said_to_be_unchecked() -> None:
     (notice,) = check_inputs(nn.Linear(3, 3), [torch.randn(4, 3)])
     assert notice.kind == "unchecked" and notice.mean_shift is None
+
+
+def test_batch_norms_that_were_never_trained_are_said_to_be_unchecked() -> None:
+    (notice,) = check_inputs(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), [torch.randn(4, 3, 8, 8) * 50])
+    assert notice.kind == "unchecked"
 
 
 def test_bad_samples_are_named_before_the_figures() -> None:

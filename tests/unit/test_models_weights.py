@@ -82,7 +82,9 @@ NAN[1, 2, 0, 1] = NAN[3, 0, 0, 0] = float("nan")
     (changed("0.weight", torch.zeros(4, 3, 3, 3, dtype=torch.int8)), ("0.weight holds torch.int8",)),
 ])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_each_misfit_is_named_and_the_network_left_alone(tmp_path: Path, state: dict[str, Tensor], words: tuple[str, ...], suffix: str) -> None:
+def test_each_misfit_is_named_and_the_network_left_alone(
+    tmp_path: Path, state: dict[str, Tensor], words: tuple[str, ...], suffix: str,
+) -> None:
     path = tmp_path / f"w{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
     model = net()

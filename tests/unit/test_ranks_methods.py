@@ -128,6 +128,7 @@ def test_a_seed_that_scores_best_is_returned_and_one_over_the_limit_never_is() -
 def test_the_search_stops_at_its_allowance_with_a_plan_that_meets_the_limits() -> None:
     table = {f"l{i:02}": layer(100, {1: 9.0 + i, 3: 4.0, 5: 2.0, 8: 1.0}, 10) for i in range(12)}
     asked: list[Plan] = []
+    told: list[tuple[int, int]] = []
 
     def score(plan: Plan) -> float:
         asked.append(plan)
@@ -135,7 +136,6 @@ def test_the_search_stops_at_its_allowance_with_a_plan_that_meets_the_limits() -
 
     for allowance in (3, 20, 100):
         asked.clear()
-        told: list[tuple[int, int]] = []
         result = beam(table, {"params": 500}, {}, FunctionScorer(score), max_evaluations=allowance, progress=lambda *p: told.append(p))
         assert meets(result.plan, table, {"params": 500}, {})
         assert result.evaluations == len(asked) == len(set(asked)) <= allowance

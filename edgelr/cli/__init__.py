@@ -1,0 +1,40 @@
+"""The command line: one file a command. It parses, calls and renders; errors become messages and exit codes here."""
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+from edgelr.errors import EdgelrError, Exit
+
+
+def main() -> None:
+    """Run the command line; ends the process with the contract's exit code. No traceback reaches the user."""
+    from edgelr.cli.app import app
+    from edgelr.cli.render import complain
+
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    code = Exit.OK
+    try:
+        app(prog_name="edgelr")
+    except EdgelrError as error:
+        complain(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        complain(EdgelrError("interrupted", "nothing half-written is left", "run the same command again"))
+        code = Exit.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output left: so do we
+    except MemoryError:
+        complain(EdgelrError("out of memory", "the network, the data or the search don't fit", "give fewer samples: --calibration-samples, --score-samples"))
+        code = Exit.BAD_INPUT
+    except Exception as error:
+        with tempfile.NamedTemporaryFile("w", prefix="edgelr-fault-", suffix=".txt", delete=False) as file:
+            traceback.print_exc(file=file)
+        complain(EdgelrError(f"a fault in edgelr: {type(error).__name__}: {str(error)[:300]}", "this is not your call's fault",
+                             f"report it with {Path(file.name)}"))
+        code = Exit.FAULT
+    sys.exit(int(code))

@@ -1,0 +1,42 @@
+"""What the commands print: answers on stdout, all else on stderr."""
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+
+from edgelr.errors import EdgelrError
+
+QUIET_S = 0.0
+
+
+def complain(error: EdgelrError) -> None:
+    """An error on stderr: what happened, why, what to try."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("error: ", style="bold red", end="")
+    console.print(error.what, markup=False)
+    for word, text in (("why", error.why), ("try", error.try_)):
+        if text:
+            console.print(f"  {word}: ", style="bold", end="")
+            console.print(text, markup=False)
+
+
+def teller(quiet: bool) -> Callable[[str], None]:
+    """Prints each step on stderr with the seconds since the start."""
+    if quiet:
+        return lambda text: None
+    start, console = time.perf_counter(), Console(stderr=True, soft_wrap=True, highlight=False)
+
+    def tell(text: str) -> None:
+        style = "yellow" if text.startswith("warning:") else ""
+        console.print(f"{time.perf_counter() - start:6.1f} s  ", style="dim", end="")
+        console.print(text, style=style, markup=False)
+
+    return tell
+
+
+def answer(text: str) -> None:
+    """A machine's answer, on stdout as it is."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
