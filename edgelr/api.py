@@ -1,4 +1,5 @@
 """The Python calls, in the words of the command line. The pipeline is imported when it is called."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -14,8 +15,16 @@ if TYPE_CHECKING:
     from edgelr.report import Report
 
 
-def compress(model: str | nn.Module, data: str | Data, *, budget: str | Sequence[str], target: str = "host", out: str | Path = "",
-             tell: Callable[[str], None] | None = None, **settings: Any) -> Report:
+def compress(
+    model: str | nn.Module,
+    data: str | Data,
+    *,
+    budget: str | Sequence[str],
+    target: str = "host",
+    out: str | Path = "",
+    tell: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Report:
     """Compress a network to its budgets.
 
     ``model``: an ``nn.Module`` with its weights, or its name (``FILE.py:FUNCTION`` …). ``data``: a ``Data``, or its name.
@@ -33,8 +42,15 @@ def compress(model: str | nn.Module, data: str | Data, *, budget: str | Sequence
     return _run(model, data, tell, target=target, out=str(out), budgets=tuple(parse_budget(t) for t in texts), **settings)
 
 
-def quantize(model: str | nn.Module, data: str | Data, *, target: str = "host", out: str | Path = "",
-             tell: Callable[[str], None] | None = None, **settings: Any) -> Report:
+def quantize(
+    model: str | nn.Module,
+    data: str | Data,
+    *,
+    target: str = "host",
+    out: str | Path = "",
+    tell: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Report:
     """Dense int8 files of a network: ``compress`` without factorising anything."""
     return _run(model, data, tell, target=target, out=str(out), method="dense", **settings)
 
@@ -44,7 +60,7 @@ def _run(model: str | nn.Module, data: str | Data, tell: Callable[[str], None] |
     from edgelr.pipeline import Settings
     from edgelr.pipeline import compress as journey
 
-    named = {"model": model} if isinstance(model, str) else {}
+    named: dict[str, Any] = {"model": model} if isinstance(model, str) else {}
     named |= {"data": data} if isinstance(data, str) else {}
     try:
         chosen = Settings(**named, **settings)

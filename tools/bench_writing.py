@@ -127,8 +127,9 @@ def rows_of(case: Case) -> list[Row]:
     return rows
 
 
-HEAD = """| network | file | via | writing, s | with calibration, s | bytes | SQNR, dB | ours - stock, dB | same class | int8, ms | ours / stock |
-|---|---|---|---|---|---|---|---|---|---|---|"""
+COLUMNS = ("network", "file", "via", "writing, s", "with calibration, s", "bytes", "SQNR, dB", "ours - stock, dB", "same class", "int8, ms",
+           "ours / stock")
+HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
 
 def line(r: Row) -> str:
@@ -137,8 +138,9 @@ def line(r: Row) -> str:
         times, (middle, low, high) = r.beside
         ratio, gain = f"{times.median:.2f} [{times.low:.2f}, {times.high:.2f}]", f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"
         writing = f"{r.seconds:.2f}"
-    return (f"| {r.case} | .{r.format} | {r.via} | {writing} | {r.seconds + r.calibrating:.1f} | {len(r.data):,} | {r.sqnr_db:.2f} | {gain} | "
-            f"{r.agreement:.1%} | {r.ms:.3f} | {ratio} |")
+    cells = (r.case, f".{r.format}", r.via, writing, f"{r.seconds + r.calibrating:.1f}", f"{len(r.data):,}", f"{r.sqnr_db:.2f}", gain,
+             f"{r.agreement:.1%}", f"{r.ms:.3f}", ratio)
+    return f"| {' | '.join(cells)} |"
 
 
 def table(cases: list[Case], rows: list[Row], seconds: float) -> str:

@@ -1,4 +1,5 @@
 """The command line: one file a command. It parses, calls and renders; errors become messages and exit codes here."""
+
 from __future__ import annotations
 
 import logging
@@ -29,12 +30,23 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output left: so do we
     except MemoryError:
-        complain(EdgelrError("out of memory", "the network, the data or the search don't fit", "give fewer samples: --calibration-samples, --score-samples"))
+        complain(
+            EdgelrError(
+                "out of memory",
+                "the network, the data or the search don't fit",
+                "give fewer samples: --calibration-samples, --score-samples",
+            )
+        )
         code = Exit.BAD_INPUT
     except Exception as error:
         with tempfile.NamedTemporaryFile("w", prefix="edgelr-fault-", suffix=".txt", delete=False) as file:
             traceback.print_exc(file=file)
-        complain(EdgelrError(f"a fault in edgelr: {type(error).__name__}: {str(error)[:300]}", "this is not your call's fault",
-                             f"report it with {Path(file.name)}"))
+        complain(
+            EdgelrError(
+                f"a fault in edgelr: {type(error).__name__}: {str(error)[:300]}",
+                "this is not your call's fault",
+                f"report it with {Path(file.name)}",
+            )
+        )
         code = Exit.FAULT
     sys.exit(int(code))

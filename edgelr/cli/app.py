@@ -1,12 +1,18 @@
 """The program: its commands, put together."""
+
 from __future__ import annotations
 
 import typer
 
 from edgelr.cli import compress, demo, doctor, inspect, verify
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help="Compress a PyTorch network to a budget on a device: int8 .tflite and .onnx, measured.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Compress a PyTorch network to a budget on a device: int8 .tflite and .onnx, measured.",
+)
 app.command("compress")(compress.compress)
 app.command("plan")(compress.plan)
 app.command("quantize")(compress.quantize)

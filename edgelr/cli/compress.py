@@ -1,4 +1,5 @@
 """edgelr compress, plan and quantize: the main job, the same without writing, and the same without factorising."""
+
 from __future__ import annotations
 
 import sys
@@ -10,46 +11,150 @@ from edgelr.errors import UsageError
 
 
 def compress(
-    model: o.Model, data: o.Data = "", budget: o.Budgets = [], out: o.Out = "", target: o.Target = "host", weights: o.Weights = "",  # noqa: B006
-    input: o.Input = "", recipe: o.Recipe = "", method: o.Method = "beam", scheme: o.Scheme = "channel,spatial,linear",
-    format: o.Format = "tflite,onnx", metric: o.Metric = "", calibration: o.Calibration = "minmax",
-    calibration_samples: o.CalibrationSamples = 512, score_samples: o.ScoreSamples = 1000, via: o.Via = "direct", seed: o.Seed = 0,
-    allow_slower: o.AllowSlower = False, force: o.Force = False, dry_run: o.DryRun = False, json: o.Json = False, quiet: o.Quiet = False,
+    model: o.Model,
+    data: o.Data = "",
+    budget: o.Budgets = (),
+    out: o.Out = "",
+    target: o.Target = "host",
+    weights: o.Weights = "",
+    input: o.Input = "",
+    recipe: o.Recipe = "",
+    method: o.Method = "beam",
+    scheme: o.Scheme = "channel,spatial,linear",
+    format: o.Format = "tflite,onnx",
+    metric: o.Metric = "",
+    calibration: o.Calibration = "minmax",
+    calibration_samples: o.CalibrationSamples = 512,
+    score_samples: o.ScoreSamples = 1000,
+    via: o.Via = "direct",
+    seed: o.Seed = 0,
+    allow_slower: o.AllowSlower = False,
+    force: o.Force = False,
+    dry_run: o.DryRun = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Compress a network to its budgets, measure it, and write both files and the report."""
     if not budget:
         raise UsageError("there is no budget", "compress needs to know what to meet", "--budget 70%ms, or edgelr quantize for dense int8")
     if not out and not dry_run:
         raise UsageError("there is no output folder", "the files need a place", "-o out/, or --dry-run to see the plan only")
-    _run(quiet, json, o.settings(
-        model=model, data=data, budgets=budget, out="" if dry_run else out, target=target, weights=weights, input=input, recipe=recipe,
-        method=method, scheme=scheme, format=format, metric=metric, calibration=calibration, calibration_samples=calibration_samples,
-        score_samples=score_samples, via=via, seed=seed, allow_slower=allow_slower, force=force))
+    _run(
+        quiet,
+        json,
+        o.settings(
+            model=model,
+            data=data,
+            budgets=budget,
+            out="" if dry_run else out,
+            target=target,
+            weights=weights,
+            input=input,
+            recipe=recipe,
+            method=method,
+            scheme=scheme,
+            format=format,
+            metric=metric,
+            calibration=calibration,
+            calibration_samples=calibration_samples,
+            score_samples=score_samples,
+            via=via,
+            seed=seed,
+            allow_slower=allow_slower,
+            force=force,
+        ),
+    )
 
 
 def plan(
-    model: o.Model, data: o.Data = "", budget: o.Budgets = [], target: o.Target = "host", weights: o.Weights = "", input: o.Input = "",  # noqa: B006
-    recipe: o.Recipe = "", method: o.Method = "beam", scheme: o.Scheme = "channel,spatial,linear", format: o.Format = "tflite,onnx",
-    metric: o.Metric = "", calibration: o.Calibration = "minmax", calibration_samples: o.CalibrationSamples = 512,
-    score_samples: o.ScoreSamples = 1000, seed: o.Seed = 0, allow_slower: o.AllowSlower = False, json: o.Json = False, quiet: o.Quiet = False,
+    model: o.Model,
+    data: o.Data = "",
+    budget: o.Budgets = (),
+    target: o.Target = "host",
+    weights: o.Weights = "",
+    input: o.Input = "",
+    recipe: o.Recipe = "",
+    method: o.Method = "beam",
+    scheme: o.Scheme = "channel,spatial,linear",
+    format: o.Format = "tflite,onnx",
+    metric: o.Metric = "",
+    calibration: o.Calibration = "minmax",
+    calibration_samples: o.CalibrationSamples = 512,
+    score_samples: o.ScoreSamples = 1000,
+    seed: o.Seed = 0,
+    allow_slower: o.AllowSlower = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Choose and measure a plan without writing anything (the same as compress --dry-run)."""
-    compress(model, data, budget, "", target, weights, input, recipe, method, scheme, format, metric, calibration, calibration_samples,
-             score_samples, "direct", seed, allow_slower, False, True, json, quiet)
+    compress(
+        model,
+        data,
+        budget,
+        "",
+        target,
+        weights,
+        input,
+        recipe,
+        method,
+        scheme,
+        format,
+        metric,
+        calibration,
+        calibration_samples,
+        score_samples,
+        "direct",
+        seed,
+        allow_slower,
+        False,
+        True,
+        json,
+        quiet,
+    )
 
 
 def quantize(
-    model: o.Model, data: o.Data = "", out: o.Out = "", target: o.Target = "host", weights: o.Weights = "", input: o.Input = "",
-    recipe: o.Recipe = "", format: o.Format = "tflite,onnx", metric: o.Metric = "", calibration: o.Calibration = "minmax",
-    calibration_samples: o.CalibrationSamples = 512, via: o.Via = "direct", seed: o.Seed = 0, force: o.Force = False, json: o.Json = False,
+    model: o.Model,
+    data: o.Data = "",
+    out: o.Out = "",
+    target: o.Target = "host",
+    weights: o.Weights = "",
+    input: o.Input = "",
+    recipe: o.Recipe = "",
+    format: o.Format = "tflite,onnx",
+    metric: o.Metric = "",
+    calibration: o.Calibration = "minmax",
+    calibration_samples: o.CalibrationSamples = 512,
+    via: o.Via = "direct",
+    seed: o.Seed = 0,
+    force: o.Force = False,
+    json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Write dense int8 files: nothing is factorised."""
     if not out:
         raise UsageError("there is no output folder", "the files need a place", "-o out/")
-    _run(quiet, json, o.settings(
-        model=model, data=data, out=out, target=target, weights=weights, input=input, recipe=recipe, method="dense", format=format,
-        metric=metric, calibration=calibration, calibration_samples=calibration_samples, via=via, seed=seed, force=force))
+    _run(
+        quiet,
+        json,
+        o.settings(
+            model=model,
+            data=data,
+            out=out,
+            target=target,
+            weights=weights,
+            input=input,
+            recipe=recipe,
+            method="dense",
+            format=format,
+            metric=metric,
+            calibration=calibration,
+            calibration_samples=calibration_samples,
+            via=via,
+            seed=seed,
+            force=force,
+        ),
+    )
 
 
 def _run(quiet: bool, json: bool, settings: Any) -> None:

@@ -1,11 +1,12 @@
 """edgelr demo: the whole journey on real data that comes with a package."""
+
 from __future__ import annotations
 
 from edgelr.cli import options as o
 from edgelr.cli.render import answer, teller
 
 
-def demo(out: o.Out = "edgelr-demo", budget: o.Budgets = ["60%KB"], force: o.Force = True, quiet: o.Quiet = False) -> None:  # noqa: B006
+def demo(out: o.Out = "edgelr-demo", budget: o.Budgets = ("60%KB",), force: o.Force = True, quiet: o.Quiet = False) -> None:
     """Train a small residual network on handwritten digits, compress it to a budget, write both files, measure, and report."""
     from edgelr.pipeline import Settings, parse_budget
     from edgelr.pipeline import compress as journey

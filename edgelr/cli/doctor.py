@@ -1,4 +1,5 @@
 """edgelr doctor: what is installed, what this machine can do, what is missing and the one line that mends it."""
+
 from __future__ import annotations
 
 import json as jsonlib
@@ -15,7 +16,7 @@ def doctor(json: o.Json = False) -> None:
     from importlib import metadata
 
     from edgelr.devices import describe_host, list_targets
-    from edgelr.pipeline.telling import versions
+    from edgelr.pipeline.lines import versions
 
     found, host = versions(), describe_host()
     missing = [p for p, v in found.items() if not v]
@@ -26,13 +27,26 @@ def doctor(json: o.Json = False) -> None:
         except metadata.PackageNotFoundError:
             absent[package] = f"pip install 'edgelr[{extra}]'"
     if json:
-        answer(jsonlib.dumps({"schema": 1, "versions": found, "host": host, "targets": list_targets(), "missing": missing, "optional": absent}, indent=1))
+        answer(
+            jsonlib.dumps(
+                {"schema": 1, "versions": found, "host": host, "targets": list_targets(), "missing": missing, "optional": absent}, indent=1
+            )
+        )
     else:
-        answer("\n".join([*(f"{p:16} {v or 'MISSING'}" for p, v in found.items()), "",
-                          f"machine          {host['cpu']}, {host['cores']} cores, {' '.join(host['isa']) or 'no int8 instructions known'}",
-                          f"targets          {', '.join(list_targets())}",
-                          *(f"optional         {p} is not installed: {line}" for p, line in absent.items())]))
+        answer(
+            "\n".join(
+                [
+                    *(f"{p:16} {v or 'MISSING'}" for p, v in found.items()),
+                    "",
+                    f"machine          {host['cpu']}, {host['cores']} cores, {' '.join(host['isa']) or 'no int8 instructions known'}",
+                    f"targets          {', '.join(list_targets())}",
+                    *(f"optional         {p} is not installed: {line}" for p, line in absent.items()),
+                ]
+            )
+        )
         if "avx512_vnni" not in host["isa"] and "avx_vnni" not in host["isa"] and host["machine"] == "x86_64":
             answer("note             no VNNI: int8 on this CPU may saturate in ONNX Runtime and is slower than on newer ones")
     if missing:
-        raise BadInputError(f"missing: {', '.join(missing)}", "edgelr needs them", "pip install -e . in the checkout, or pip install edgelr")
+        raise BadInputError(
+            f"missing: {', '.join(missing)}", "edgelr needs them", "pip install -e . in the checkout, or pip install edgelr"
+        )

@@ -1,4 +1,5 @@
 """edgelr inspect: every layer of a network, what it costs, and what it can become."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -10,7 +11,9 @@ from edgelr.errors import UsageError
 from edgelr.vocabulary import Layer
 
 
-def inspect(model: o.Model, input: o.Input = "", data: o.Data = "", weights: o.Weights = "", recipe: o.Recipe = "", json: o.Json = False) -> None:
+def inspect(
+    model: o.Model, input: o.Input = "", data: o.Data = "", weights: o.Weights = "", recipe: o.Recipe = "", json: o.Json = False
+) -> None:
     """List every layer with parameters: kind, shape, MACs, bytes, schemes, and why it can't be factorised where it can't."""
     from edgelr.data import read_data
     from edgelr.pipeline.source import input_shape, read_network
@@ -23,14 +26,32 @@ def inspect(model: o.Model, input: o.Input = "", data: o.Data = "", weights: o.W
     samples = read_data(data, recipe or None, settings.input_shape or None, 0) if data else None
     source = look(name, network, input_shape(settings, samples))
     if json:
-        answer(jsonlib.dumps({"schema": 1, "model": name, "input": source.shape, "params": source.params, "macs": source.macs,
-                              "layers": [dataclasses.asdict(layer) for layer in source.all_layers]}, indent=1))
+        answer(
+            jsonlib.dumps(
+                {
+                    "schema": 1,
+                    "model": name,
+                    "input": source.shape,
+                    "params": source.params,
+                    "macs": source.macs,
+                    "layers": [dataclasses.asdict(layer) for layer in source.all_layers],
+                },
+                indent=1,
+            )
+        )
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{name}: {source.params:,} parameters, {told(source.macs)} MACs a sample", box=None, title_justify="left")
-    for column, justify in (("layer", "left"), ("kind", "left"), ("weight", "left"), ("params", "right"), ("MACs", "right"), ("can become, or why not", "left")):
+    for column, justify in (
+        ("layer", "left"),
+        ("kind", "left"),
+        ("weight", "left"),
+        ("params", "right"),
+        ("MACs", "right"),
+        ("can become, or why not", "left"),
+    ):
         table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for layer in source.all_layers:
         table.add_row(layer.name, layer.kind, "x".join(map(str, layer.weight_shape)), f"{layer.params:,}", told(layer.macs), can(layer))

@@ -1,4 +1,5 @@
 """The options that commands share, and how they become settings."""
+
 from __future__ import annotations
 
 from typing import Annotated, Any
@@ -8,18 +9,25 @@ import typer
 from edgelr.errors import UsageError
 from edgelr.pipeline import Settings, parse_budget
 
-Model = Annotated[str, typer.Argument(help="FILE.py:FUNCTION, package.module:function, timm:NAME or torchvision:NAME. Naming a model's Python runs it.")]
+Model = Annotated[
+    str, typer.Argument(help="FILE.py:FUNCTION, package.module:function, timm:NAME or torchvision:NAME. Naming a model's Python runs it.")
+]
 Data = Annotated[str, typer.Option("--data", help="An .npz, a folder (with --recipe), or FILE.py:FUNCTION returning a Data.")]
 Weights = Annotated[str, typer.Option("--weights", help="A .safetensors file (or a .pt that holds only tensors).")]
 Input = Annotated[str, typer.Option("--input", help="The input's shape with batch, as 1x3x224x224; default: the data's.")]
 Target = Annotated[str, typer.Option("--target", help="A folder name under targets/, or a path to one.")]
-Budgets = Annotated[list[str], typer.Option("--budget", help="12ms, 400KB, 30MMAC, 0.25Mparams, or a share: 70%ms, 50%KB, 33%MAC. Repeatable; all must hold.")]
+Budgets = Annotated[
+    list[str],
+    typer.Option("--budget", help="12ms, 400KB, 30MMAC, 0.25Mparams, or a share: 70%ms, 50%KB, 33%MAC. Repeatable; all must hold."),
+]
 Out = Annotated[str, typer.Option("-o", "--out", help="The folder to write.")]
 Recipe = Annotated[str, typer.Option("--recipe", help="How files become inputs: a name under calibration/, or a .toml of yours.")]
 Method = Annotated[str, typer.Option("--method", help="beam, additive, energy, uniform or dense.")]
 Scheme = Annotated[str, typer.Option("--scheme", help="Which schemes may be used: channel,spatial,linear.")]
 Format = Annotated[str, typer.Option("--format", help="tflite,onnx")]
-Metric = Annotated[str, typer.Option("--metric", help="accuracy, agreement, or FILE.py:FUNCTION; default: accuracy where there are labels.")]
+Metric = Annotated[
+    str, typer.Option("--metric", help="accuracy, agreement, or FILE.py:FUNCTION; default: accuracy where there are labels.")
+]
 Calibration = Annotated[str, typer.Option("--calibration", help="How ranges are found: minmax, percentile or mse.")]
 CalibrationSamples = Annotated[int, typer.Option("--calibration-samples", min=1, help="At most so many calibration samples.")]
 ScoreSamples = Annotated[int, typer.Option("--score-samples", min=1, help="At most so many held-out samples score a plan.")]
@@ -33,22 +41,30 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stder
 
 
 def shape_of(text: str) -> tuple[int, ...]:
-    """"1x3x224x224" as numbers; () for "". Raises UsageError."""
+    """ "1x3x224x224" as numbers; () for "". Raises UsageError."""
     if not text:
         return ()
     try:
         return tuple(int(n) for n in text.lower().replace(",", "x").split("x"))
     except ValueError as error:
-        raise UsageError(f"can't read the shape {text!r}", "a shape is whole numbers joined by x, the batch first", "--input 1x3x224x224") from error
+        raise UsageError(
+            f"can't read the shape {text!r}", "a shape is whole numbers joined by x, the batch first", "--input 1x3x224x224"
+        ) from error
 
 
 def words(text: str) -> tuple[str, ...]:
-    """"a,b" as a tuple."""
+    """ "a,b" as a tuple."""
     return tuple(w.strip() for w in text.split(",") if w.strip())
 
 
-def settings(*, budgets: list[str] | None = None, input: str = "", scheme: str = "channel,spatial,linear", format: str = "tflite,onnx", **other: Any) -> Settings:
+def settings(
+    *, budgets: list[str] | None = None, input: str = "", scheme: str = "channel,spatial,linear", format: str = "tflite,onnx", **other: Any
+) -> Settings:
     """Settings from the words of the command line. Raises UsageError."""
-    chosen: dict[str, Any] = {"budgets": tuple(parse_budget(b) for b in budgets or ()), "input_shape": shape_of(input),
-                              "schemes": words(scheme), "formats": words(format)}
+    chosen: dict[str, Any] = {
+        "budgets": tuple(parse_budget(b) for b in budgets or ()),
+        "input_shape": shape_of(input),
+        "schemes": words(scheme),
+        "formats": words(format),
+    }
     return Settings(**chosen, **other)

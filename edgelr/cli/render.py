@@ -1,4 +1,5 @@
 """What the commands print: answers on stdout, all else on stderr."""
+
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,5 @@
 """edgelr verify: look at the files of a finished run again."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """This machine: what it is, and sessions that run files on it."""
+
 from __future__ import annotations
 
 import os
@@ -17,15 +18,25 @@ _INT8_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx_vnni_int8", "avx512f"
 _RUNTIMES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 
 
-def open_session(data: bytes, format: Literal["tflite", "onnx"], threads: int = 1, *, channels_last: bool = True) -> Session:
+def open_session(
+    data: bytes,
+    format: Literal["tflite", "onnx"],
+    threads: int = 1,
+    *,
+    channels_last: bool = True,
+    channels_last_output: bool | None = None,
+) -> Session:
     """Load the bytes of a file into its runtime on this machine.
 
-    ``channels_last``: a ``.tflite`` file whose inputs and outputs with channels are channels last; ``run`` still takes and gives
-    [N, C, …]. An ``.onnx`` file is run as it is. Raises ``BadInputError`` if the runtime refuses the file.
+    ``channels_last``: a ``.tflite`` file whose input with channels is channels last; ``run`` still takes and gives [N, C, …].
+    ``channels_last_output``: the same of its output, where it differs. An ``.onnx`` file is run as it is.
+    Raises ``BadInputError`` if the runtime refuses the file.
     """
     if threads < 1:
         raise UsageError(f"A session can't run on {threads} threads.", try_="give 1 or more.")
-    return LiteRTSession(data, threads, channels_last=channels_last) if format == "tflite" else OrtSession(data, threads)
+    if format == "onnx":
+        return OrtSession(data, threads)
+    return LiteRTSession(data, threads, channels_last=channels_last, channels_last_output=channels_last_output)
 
 
 def describe_host() -> dict[str, Any]:

@@ -13,16 +13,18 @@ from edgelr.errors import BadInputError
 class LiteRTSession:
     """One ``.tflite`` file, loaded. Raises ``BadInputError`` if LiteRT refuses the bytes.
 
-    ``channels_last``: inputs and outputs with channels are [1, H, W, C] or [1, L, C] in the file, and [N, C, H, W] or [N, C, L] outside.
+    ``channels_last``: an input (and output, unless ``channels_last_output`` says otherwise) with channels is [1, H, W, C] or [1, L, C]
+    in the file, and [N, C, H, W] or [N, C, L] outside. A file may hold the latter as [1, 1, L, C]: the height of 1 is put in and taken out.
     """
 
     runtime = "litert"
 
-    def __init__(self, data: bytes, threads: int = 1, *, channels_last: bool = True) -> None:
+    def __init__(self, data: bytes, threads: int = 1, *, channels_last: bool = True, channels_last_output: bool | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self.threads = threads
         self._channels_last = channels_last
+        self._channels_last_output = channels_last if channels_last_output is None else channels_last_output
         try:
             self._interpreter: Any = Interpreter(model_content=data, num_threads=threads)
             self._interpreter.allocate_tensors()
@@ -67,6 +69,9 @@ class LiteRTSession:
         spec = self._inputs[0]
         shape = tuple(int(s) for s in spec["shape"][1:])
         swap = self._channels_last and len(shape) > 1
+        flat = swap and len(shape) == 3 and shape[0] == 1 and x.ndim == 3
+        if flat:
+            x = x[:, :, None]
         samples = checked(x, (shape[-1], *shape[:-1]) if swap else shape)
         if swap:
             samples = np.moveaxis(samples, 1, -1)
@@ -77,7 +82,10 @@ class LiteRTSession:
             results.append(self._interpreter.get_tensor(self._output["index"]))
         width = tuple(int(s) for s in self._output["shape"][1:])
         y: Integers = np.concatenate(results) if results else np.empty((0, *width), self._output["dtype"])
-        return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if self._channels_last and y.ndim > 2 else y
+        if self._channels_last_output and y.ndim > 2:
+            y = np.moveaxis(y, -1, 1)
+            y = y[:, :, 0] if flat and y.ndim == 4 else y
+        return np.ascontiguousarray(y)
 
     @staticmethod
     def _quantised(samples: Floats, spec: dict[str, Any]) -> NDArray[Any]:

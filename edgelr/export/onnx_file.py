@@ -1,4 +1,5 @@
 """Writes a quantised graph as .onnx: QDQ, u8 activations, s8 weights per channel, which ONNX Runtime fuses fully."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -22,9 +23,9 @@ class OnnxWriter:
         self.q = q
         self.users = q.graph.users()
         self.nodes: list[ir.Node] = []
-        self.constants: dict[str, ir.Value] = {}
+        self.constants: dict[tuple[Any, ...], ir.Value] = {}
         self.real: dict[str, ir.Value] = {}
-        self.shared: dict[tuple[str, bytes, bytes], ir.Value] = {}
+        self.shared: dict[tuple[str | None, ...], ir.Value] = {}
 
     def torch_shape(self, value: str) -> Shape:
         return self.q.graph.shapes[value]
@@ -47,38 +48,49 @@ class OnnxWriter:
         self.real[value] = real
 
     def constant(self, name: str, values: Any) -> ir.Value:
-        if name not in self.constants:
-            tensor = ir.tensor(np.asarray(values), name=name)
-            self.constants[name] = ir.Value(name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype),
-                                            const_value=tensor)
-        return self.constants[name]
+        """A stored array. Equal ones are stored once (the shape of every flatten, say); their names are short, since names cost bytes."""
+        tensor = ir.tensor(np.asarray(values))
+        key = (str(tensor.dtype), tuple(tensor.shape.numpy()), tensor.tobytes())
+        if key not in self.constants:
+            tensor.name = f"c{len(self.constants)}"
+            self.constants[key] = ir.Value(
+                name=tensor.name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
+            )
+        return self.constants[key]
 
     def emit(self, op: str, inputs: Any, name: str, **attributes: Any) -> ir.Value:
+        return self._node(op, inputs, name, f"r{len(self.nodes)}", **attributes)
+
+    def _node(self, op: str, inputs: Any, name: str, output: str, **attributes: Any) -> ir.Value:
         node = ir.Node("", op, inputs, ir.convenience.convert_attributes(attributes), name=name)
-        node.outputs[0].name = f"{name}/{op}"
+        node.outputs[0].name = output
         self.nodes.append(node)
         return node.outputs[0]
 
-    def _dequantized(self, name: str, values: Any, scale: Any, zero: Any) -> ir.Value:
-        """A stored tensor in real numbers; equal ones (the scales of every hard-swish, say) are stored once."""
-        key = (f"{values.dtype}{values.shape}", values.tobytes(), scale.tobytes())
+    def _dequantized(self, values: Any, scale: Any) -> ir.Value:
+        """A stored tensor in real numbers, symmetric: its zero point is 0, which is what leaving it out says.
+
+        ONNX Runtime makes an integer Gemm only of matrices whose zero point is written out; convolutions do without.
+        """
+        inputs = [self.constant("", values), self.constant("", scale)]
+        if values.ndim == 2:
+            inputs.append(self.constant("", np.zeros(len(scale), values.dtype)))
+        key = tuple(i.name for i in inputs)
         if key not in self.shared:
-            inputs = [self.constant(name, values), self.constant(f"{name}/scale", scale), self.constant(f"{name}/zero", zero)]
-            self.shared[key] = self.emit("DequantizeLinear", inputs, f"{name}/dequantize", axis=0)
+            self.shared[key] = self._node("DequantizeLinear", inputs, "", f"d{len(self.nodes)}", axis=0)
         return self.shared[key]
 
     def weight(self, name: str, values: Any, scale: Any) -> ir.Value:
-        return self._dequantized(name, values, scale, np.zeros(len(scale), np.int8))
+        return self._dequantized(values, scale)
 
     def bias(self, name: str, values: Any, scale: Any) -> ir.Value:
-        return self._dequantized(name, values, scale, np.zeros(len(scale), np.int32))
+        return self._dequantized(values, scale)
 
     def pin(self, real: ir.Value, name: str, grid: Grid) -> ir.Value:
-        """A real value put on a grid and taken off again."""
-        parameters = [self.constant(f"{name}/scale", np.float32(grid.scale)),
-                      self.constant(f"{name}/zero", np.uint8(grid.zero_point + 128))]
-        on = self.emit("QuantizeLinear", [real, *parameters], f"{name}/quantize")
-        return self.emit("DequantizeLinear", [on, *parameters], f"{name}/dequantize")
+        """A real value put on a grid, as the integer value NAME/q, and taken off again."""
+        parameters = [self.constant("", np.float32(grid.scale)), self.constant("", np.uint8(grid.zero_point + 128))]
+        on = self._node("QuantizeLinear", [real, *parameters], "", f"{name}/q")
+        return self._node("DequantizeLinear", [on, *parameters], "", f"d{len(self.nodes)}")
 
     def write(self, value: str, real: ir.Value) -> None:
         self.real[value] = self.pin(real, value, self.grid(value))

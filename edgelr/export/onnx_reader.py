@@ -53,7 +53,7 @@ def _read(graph: onnx.GraphProto) -> WrittenFile:
             scale, zero = arrays[node.input[1]], arrays[node.input[2]]
             grid = one_grid(scale, zero, str(zero.dtype))
             if node.op_type == "QuantizeLinear":
-                quantized[node.output[0]] = name.removesuffix("/quantize")
+                quantized[node.output[0]] = name.removesuffix("/q")
                 if grid is not None:
                     grids[quantized[node.output[0]]] = grid
             elif grid != grids.get(quantized.get(node.input[0], "")):

@@ -106,9 +106,13 @@ class Builder:
         if single and isinstance(pad, Pad) and pad.mode == "constant" and pad.both[0] == (0, 0):
             source = self.nodes[value].inputs[0]
             below = getattr(self.maker(source), "clamp", NO_CLAMP)[0] >= 0  # no value is under the zeros
-            never = pad.value == float("-inf") or (pad.value == 0 and below and not any(op.pads))
-            if pad.value == 0 if isinstance(op, Conv) else never:
-                d = len(op.stride)
-                outer = (*pad.pads[1 : d + 1], *pad.pads[d + 2 :])
+            d = len(op.stride)
+            outer = (*pad.pads[1 : d + 1], *pad.pads[d + 2 :])
+            if isinstance(op, Conv):
+                same = pad.value == 0
+            else:
+                reached = all(p < k for p, k in zip(outer, op.kernel * 2, strict=True))  # every window has a value of its own
+                same = reached and (pad.value == float("-inf") or (pad.value == 0 and below and not any(op.pads)))
+            if same:
                 return self.add(name, replace(op, pads=tuple(a + b for a, b in zip(op.pads, outer, strict=True))), source)
         return self.add(name, op, value)

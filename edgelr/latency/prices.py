@@ -4,11 +4,13 @@ Isolated layers mislead (their sum is 5-70 % off and is unfair to low rank), and
 variant k is the whole network with every layer at its k-th candidate: as many files as the layer with the most candidates
 has, each profiled operation by operation, and all of them measured whole against each other, interleaved.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import Literal
 
 from edgelr.devices import measure, open_session
 from edgelr.latency.litert_ops import litert_op_times
@@ -16,7 +18,7 @@ from edgelr.latency.op_times import OpTimes
 from edgelr.latency.ort_ops import ort_op_times
 from edgelr.vocabulary import DENSE, Choice, Plan
 
-FORMATS = {"litert": "tflite", "onnxruntime": "onnx"}
+FORMATS: dict[str, Literal["tflite", "onnx"]] = {"litert": "tflite", "onnxruntime": "onnx"}
 PROFILE_US = 1.5e6  # enough repetitions of a file to fill this, within the bounds below
 ROUNDS_MIN, ROUNDS_MAX = 10, 50
 
@@ -50,16 +52,18 @@ def variants(candidates: Mapping[str, tuple[Choice, ...]]) -> tuple[Plan, ...]:
     """Plans in which every layer sits at its k-th choice; a layer that has run out of choices is dense again."""
     count = max((len(c) for c in candidates.values()), default=0)
     plans = [Plan({n: c[k] if k < len(c) else DENSE for n, c in candidates.items()}) for k in range(count)]
-    return (Plan({n: DENSE for n in candidates}), *plans)
+    return (Plan(dict.fromkeys(candidates, DENSE)), *plans)
 
 
-def price(files: Mapping[Plan, bytes], candidates: Mapping[str, tuple[Choice, ...]], *, runtime: str, on: str, threads: int, seed: int = 0) -> Prices:
+def price(
+    files: Mapping[Plan, bytes], candidates: Mapping[str, tuple[Choice, ...]], *, runtime: str, on: str, threads: int, seed: int = 0
+) -> Prices:
     """Price every choice from the written ``variants``. Operations are named NAME (dense), or NAME.0 and NAME.1.
 
     An operation's profiled time is scaled so that its file's operations add up to the file as measured whole.
     """
     format = FORMATS[runtime]
-    sessions = {str(i): open_session(data, format, threads) for i, data in enumerate(files.values())}  # type: ignore[arg-type]
+    sessions = {str(i): open_session(data, format, threads) for i, data in enumerate(files.values())}
     try:
         whole = measure(sessions, on=on, rounds=20, min_seconds=0.2, seed=seed)
     finally:

@@ -1,4 +1,5 @@
 """The pipeline: everything from a named network and a budget to files and a report."""
+
 from edgelr.pipeline.budgets import parse_budget
 from edgelr.pipeline.journey import compress
 from edgelr.pipeline.load import load

@@ -1,4 +1,5 @@
 """Every layer's candidates: which choices it has, what they cost, and what they do to the network's output."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -73,14 +74,16 @@ def factorisable(layers: Sequence[Layer], graph: Graph, folded: nn.Module) -> tu
             why[layer.name] = layer.reason
         elif not isinstance(op, Conv | Linear):
             why[layer.name] = "its operation is not in the captured graph under its name"
-        elif not torch.equal(op.weight, modules[layer.name].weight):  # type: ignore[arg-type]
+        elif not torch.equal(op.weight, modules[layer.name].weight):
             why[layer.name] = "the activation behind it is part of its weights"
         else:
             able.append(layer)
     return able, why
 
 
-def choices(layers: Sequence[Layer], schemes: Sequence[Scheme], steps: int, kinds: Sequence[str], count_max: int = COUNT_MAX) -> dict[str, tuple[Choice, ...]]:
+def choices(
+    layers: Sequence[Layer], schemes: Sequence[Scheme], steps: int, kinds: Sequence[str], count_max: int = COUNT_MAX
+) -> dict[str, tuple[Choice, ...]]:
     """Factorised choices of each layer on the target's rank steps, below break-even for what is budgeted.
 
     A latency budget breaks even in MACs at the latest: more MACs in two operations are never faster than fewer in one.
@@ -102,8 +105,12 @@ def choices(layers: Sequence[Layer], schemes: Sequence[Scheme], steps: int, kind
     return result
 
 
-def table(layers: Sequence[Layer], options: Mapping[str, tuple[Choice, ...]], costs: Callable[[str, Choice], Mapping[str, float]],
-          error: Callable[[str, Choice], float]) -> Table:
+def table(
+    layers: Sequence[Layer],
+    options: Mapping[str, tuple[Choice, ...]],
+    costs: Callable[[str, Choice], Mapping[str, float]],
+    error: Callable[[str, Choice], float],
+) -> Table:
     """The search's table: dense first, then every option with its costs and its additive error."""
     by_name = {layer.name: layer for layer in layers}
     result = {}

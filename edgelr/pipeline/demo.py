@@ -1,4 +1,5 @@
 """The demo's network and data: a small residual CNN on scikit-learn's digits, split once and for all by seed."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -48,13 +49,15 @@ def digits(seed: int) -> Data:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise BadInputError("the demo's data come with scikit-learn, which is not installed", "it is an optional part", "pip install 'edgelr[demo]'") from error
+        raise BadInputError(
+            "the demo's data come with scikit-learn, which is not installed", "it is an optional part", "pip install 'edgelr[demo]'"
+        ) from error
     bunch = load_digits()
     x = (bunch.images[:, None] / 16).astype(np.float32)
     order = np.random.default_rng(seed).permutation(len(x))
     train, validation, test = np.split(order, [int(0.6 * len(x)), int(0.75 * len(x))])
     parts = {name: Split(x[i], bunch.target[i]) for name, i in (("train", train), ("validation", validation), ("test", test))}
-    return Data(**parts, calibration=parts["train"], name="digits")
+    return Data(parts["train"], parts["validation"], parts["test"], parts["train"], name="digits")
 
 
 def trained(data: Data, seed: int) -> DigitNet:
@@ -75,7 +78,7 @@ def trained(data: Data, seed: int) -> DigitNet:
         batch = order[(step % (len(x) // 64)) * 64 :][:64]
         loss = F.cross_entropy(net(x[batch]), y[batch])
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     return net.eval()

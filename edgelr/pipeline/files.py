@@ -1,25 +1,27 @@
 """Writing: a graph on the grid as bytes of each format, and how many bytes each choice takes."""
+
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.graph import Graph, Node
 from edgelr.graph.splice import Halves, spliced
 from edgelr.pipeline.candidates import Factors
+from edgelr.pipeline.settings import Format
 from edgelr.quantization import Quantized, quantize
 from edgelr.vocabulary import DENSE, Choice, Plan
 
-WRITERS = {"tflite": tflite_bytes, "onnx": onnx_bytes}
+WRITERS: dict[Format, Callable[[Quantized], bytes]] = {"tflite": tflite_bytes, "onnx": onnx_bytes}
 ANY_RANGE = (-4.0, 4.0)  # neither latency nor size depends on the scales
 
 
-def write(q: Quantized, formats: Sequence[str]) -> dict[str, bytes]:
+def write(q: Quantized, formats: Sequence[Format]) -> dict[Format, bytes]:
     """The files' bytes by format."""
     return {f: WRITERS[f](q) for f in formats}
 
 
-def draft(graph: Graph, formats: Sequence[str]) -> dict[str, bytes]:
+def draft(graph: Graph, formats: Sequence[Format]) -> dict[Format, bytes]:
     """Files of the right shape with made-up scales: same bytes and same latency as the calibrated ones, at once."""
     return write(quantize(graph, dict.fromkeys(graph.shapes, ANY_RANGE)), formats)
 
@@ -29,7 +31,9 @@ def planned(graph: Graph, plan: Plan, factors: Factors) -> Graph:
     return spliced(graph, {name: factors.halves(name, choice) for name, choice in plan.factorised().items()})
 
 
-def sizes(graph: Graph, options: Mapping[str, tuple[Choice, ...]], factors: Factors, formats: Sequence[str]) -> dict[tuple[str, Choice], dict[str, int]]:
+def sizes(
+    graph: Graph, options: Mapping[str, tuple[Choice, ...]], factors: Factors, formats: Sequence[Format]
+) -> dict[tuple[str, Choice], dict[Format, int]]:
     """Bytes that each choice adds to each format's file: counted by writing the layer alone."""
     result = {}
     for name, found in options.items():

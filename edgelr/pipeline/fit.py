@@ -1,4 +1,5 @@
 """Choose, write, measure, correct, and choose again, until what was predicted is what is measured and every budget holds."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from edgelr.latency import Prices
 from edgelr.pipeline.candidates import Factors, table
 from edgelr.pipeline.files import draft, planned
 from edgelr.pipeline.search import Searcher, reachable
+from edgelr.pipeline.settings import Format
 from edgelr.pipeline.source import Source
 from edgelr.ranks import Search, Table, total
 from edgelr.vocabulary import Choice, Layer, Plan
@@ -55,9 +57,9 @@ class Fitting:
     searcher: Searcher
     limits: Mapping[str, float]
     base: Mapping[str, float]
-    sizes: Mapping[tuple[str, Choice], Mapping[str, int]]
+    sizes: Mapping[tuple[str, Choice], Mapping[Format, int]]
     prices: dict[str, Prices]
-    dense_files: Mapping[str, bytes]
+    dense_files: Mapping[Format, bytes]
     on: str
     threads: int
     never_slower: bool
@@ -73,6 +75,7 @@ class Fitting:
         def costs(name: str, choice: Choice) -> dict[str, float]:
             own = {f"bytes:{f}": float(n) for f, n in self.sizes[name, choice].items()}
             return own | {f"us:{r}": p.us[name, choice] for r, p in self.prices.items()}
+
         return table(self.layers, self.options, costs, self.searcher.error)
 
     def bases(self) -> dict[str, float]:
@@ -102,9 +105,13 @@ class Fitting:
             files = draft(planned(self.source.graph, plan, self.factors), list(self.dense_files))
             measured = self.measured(files)
             drift = {r: m["dense"].median * 1e3 / self.dense_us(r) for r, m in measured.items()}
-            rounds.append(Round({r: predicted[f"us:{r}"] * drift[r] / 1e3 for r in self.prices}, {r: m["plan"].median for r, m in measured.items()}))
+            rounds.append(
+                Round({r: predicted[f"us:{r}"] * drift[r] / 1e3 for r in self.prices}, {r: m["plan"].median for r, m in measured.items()})
+            )
             over = self._over(files, measured)
-            apart = max((abs(a / b - 1) for a, b in zip(rounds[-1].predicted_ms.values(), rounds[-1].measured_ms.values(), strict=True)), default=0)
+            apart = max(
+                (abs(a / b - 1) for a, b in zip(rounds[-1].predicted_ms.values(), rounds[-1].measured_ms.values(), strict=True)), default=0
+            )
             self.tell(f"round {number + 1}: {_summary(plan, files, rounds[-1])}{'' if not over else ', over ' + ', '.join(over)}")
             if not over:
                 score = self.searcher.scorer.score(plan)
@@ -118,10 +125,12 @@ class Fitting:
             raise self._failed(rounds)
         return Fitted(kept[1], kept[2], tuple(rounds), self.prices, evaluations)
 
-    def measured(self, files: Mapping[str, bytes]) -> dict[str, Measurement]:
+    def measured(self, files: Mapping[Format, bytes]) -> dict[str, Measurement]:
         """Dense and planned files against each other, interleaved, in each priced runtime."""
-        return {r: measure_pair(self.dense_files[FORMAT_OF[r]], files[FORMAT_OF[r]], FORMAT_OF[r], self.on, self.threads, self.seed)
-                for r in self.prices}
+        return {
+            r: measure_pair(self.dense_files[FORMAT_OF[r]], files[FORMAT_OF[r]], FORMAT_OF[r], self.on, self.threads, self.seed)
+            for r in self.prices
+        }
 
     def dense_us(self, runtime: str) -> float:
         """The dense network's latency when prices were made: what a share is a share of, and what drift is measured by."""
@@ -137,13 +146,15 @@ class Fitting:
             key = f"us:{r}"
             share, ratio = self.shares.get(key), m["plan"].median / m["dense"].median
             absolute = self.limits.get(key) if share is None or self.limits[key] < share * self.dense_us(r) * (1 - 1e-9) else None
-            if (share is not None and ratio > share) or (absolute is not None and m["plan"].median * 1e3 > absolute):
-                late.append(key)
-            elif self.never_slower and m.ratio("plan", "dense").median > SLOWER:
+            if (
+                (share is not None and ratio > share)
+                or (absolute is not None and m["plan"].median * 1e3 > absolute)
+                or (self.never_slower and m.ratio("plan", "dense").median > SLOWER)
+            ):
                 late.append(key)
         return late
 
-    def _over(self, files: Mapping[str, bytes], measured: Mapping[str, Measurement]) -> list[str]:
+    def _over(self, files: Mapping[Format, bytes], measured: Mapping[str, Measurement]) -> list[str]:
         large = [f"bytes:{f}" for f, d in files.items() if len(d) > self.limits.get(f"bytes:{f}", float("inf"))]
         return large + self._late(measured)
 
@@ -154,8 +165,14 @@ class Fitting:
             self.tightened[key] = self.tightened.get(key, 0.0) + 0.02 * self.dense_us(key.removeprefix("us:"))
         return bool(late)
 
-    def _correct(self, plan: Plan, predicted: Mapping[str, float], files: Mapping[str, bytes], measured: Mapping[str, Measurement],
-                 over: Sequence[str]) -> None:
+    def _correct(
+        self,
+        plan: Plan,
+        predicted: Mapping[str, float],
+        files: Mapping[Format, bytes],
+        measured: Mapping[str, Measurement],
+        over: Sequence[str],
+    ) -> None:
         """Prices take what was measured; file sizes, which add up but for alignment, lower their limit by what was left out."""
         for format, data in files.items():
             key = f"bytes:{format}"
@@ -174,21 +191,27 @@ class Fitting:
             return
         asked = {k: v for k, v in limits.items() if k in self.limits}
         if self.never_slower and reachable(rows, asked, base) is None:
-            raise GateError("no plan meets the budget and is as fast as dense int8",
-                            "on this target's kernels two small layers cost more time than the one they replace; " + str(error.what),
-                            "loosen the budget, or add --allow-slower to take the smaller but slower network")
+            raise GateError(
+                "no plan meets the budget and is as fast as dense int8",
+                "on this target's kernels two small layers cost more time than the one they replace; " + str(error.what),
+                "loosen the budget, or add --allow-slower to take the smaller but slower network",
+            )
         raise error
 
     def _failed(self, rounds: Sequence[Round]) -> BudgetError:
         least = {f"us:{r}": min(x.measured_ms[r] for x in rounds) * 1e3 for r in self.prices}
         told = ", ".join(f"{r} {least[f'us:{r}'] / 1e3:.3f} ms" for r in self.prices)
-        return BudgetError(f"the budget was not met as measured in {len(rounds)} rounds", f"the least measured: {told}",
-                           "give a little more, or allow another scheme", least)
+        return BudgetError(
+            f"the budget was not met as measured in {len(rounds)} rounds",
+            f"the least measured: {told}",
+            "give a little more, or allow another scheme",
+            least,
+        )
 
 
-def measure_pair(dense: bytes, plan: bytes, format: str, on: str, threads: int, seed: int, rounds: int = 40) -> Measurement:
+def measure_pair(dense: bytes, plan: bytes, format: Format, on: str, threads: int, seed: int, rounds: int = 40) -> Measurement:
     """Two files of one format, interleaved in one process: "dense" and "plan"."""
-    sessions = {"dense": open_session(dense, format, threads), "plan": open_session(plan, format, threads)}  # type: ignore[arg-type]
+    sessions = {"dense": open_session(dense, format, threads), "plan": open_session(plan, format, threads)}
     try:
         return measure(sessions, on=on, rounds=rounds, min_seconds=0.5, seed=seed)
     finally:
@@ -196,7 +219,7 @@ def measure_pair(dense: bytes, plan: bytes, format: str, on: str, threads: int, 
             session.close()
 
 
-def _summary(plan: Plan, files: Mapping[str, bytes], last: Round) -> str:
+def _summary(plan: Plan, files: Mapping[Format, bytes], last: Round) -> str:
     sizes = ", ".join(f".{f} {len(d) / 1e3:.0f} KB" for f, d in files.items())
     times = ", ".join(f"{r} {last.predicted_ms[r]:.3f} ms predicted, {last.measured_ms[r]:.3f} measured" for r in last.measured_ms)
     return f"{len(plan.factorised())} layers factorised, {sizes}{', ' if times else ''}{times}"

@@ -1,4 +1,5 @@
 """Load a compressed float network back into torch."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Task metrics: accuracy, agreement with the source network, or the user's own function."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

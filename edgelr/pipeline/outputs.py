@@ -1,4 +1,5 @@
 """The output folder: every file whole, or none of them."""
+
 from __future__ import annotations
 
 import errno
@@ -22,18 +23,22 @@ def save(out: Path, files: Mapping[str, bytes]) -> None:
     try:
         temporary = Path(tempfile.mkdtemp(prefix=".edgelr-", dir=parent))
         for name, data in files.items():
-            with open(temporary / name, "wb") as file:
+            with (temporary / name).open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         out.mkdir(parents=True, exist_ok=True)
         for name in files:
-            os.replace(temporary / name, out / name)
+            (temporary / name).replace(out / name)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(parent).free
-            raise BadInputError("the disk is full", f"the results take {needed:,} bytes and {free:,} are free", "make room, or name another folder with -o") from error
-        raise BadInputError(f"{out} can't be written", error.strerror or str(error), "check the folder's permissions, or name another with -o") from error
+            raise BadInputError(
+                "the disk is full", f"the results take {needed:,} bytes and {free:,} are free", "make room, or name another folder with -o"
+            ) from error
+        raise BadInputError(
+            f"{out} can't be written", error.strerror or str(error), "check the folder's permissions, or name another with -o"
+        ) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -1,10 +1,11 @@
 """plan.toml: a plan as text that people read, diff and edit."""
+
 from __future__ import annotations
 
 import json
 import tomllib
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from edgelr.errors import BadInputError
 from edgelr.vocabulary import Choice, Plan, Scheme
@@ -14,11 +15,17 @@ SCHEMA = 1
 
 def to_toml(plan: Plan, model: str, shape: tuple[int, ...]) -> str:
     """The plan as TOML: a line for each layer, dense ones too, in the network's order."""
-    lines = [f"schema = {SCHEMA}", f"model = {json.dumps(model, ensure_ascii=False)}", f"input = {list(shape)}  # without the batch", "",
-             "# What each layer becomes: dense, or a scheme and its rank.", "[layers]"]
+    lines = [
+        f"schema = {SCHEMA}",
+        f"model = {json.dumps(model, ensure_ascii=False)}",
+        f"input = {list(shape)}  # without the batch",
+        "",
+        "# What each layer becomes: dense, or a scheme and its rank.",
+        "[layers]",
+    ]
     for name, choice in plan.choices.items():
         rank = "" if choice.rank is None else f", rank = {choice.rank}"
-        lines.append(f"{json.dumps(name, ensure_ascii=False)} = {{ scheme = \"{choice.scheme}\"{rank} }}")
+        lines.append(f'{json.dumps(name, ensure_ascii=False)} = {{ scheme = "{choice.scheme}"{rank} }}')
     return "\n".join(lines) + "\n"
 
 
@@ -38,8 +45,12 @@ def from_toml(text: str, where: str) -> tuple[Plan, tuple[int, ...]]:
         scheme, rank = (entry.get("scheme"), entry.get("rank")) if isinstance(entry, dict) else (None, None)
         fits = scheme in get_args(Scheme) and (rank is None if scheme == "dense" else isinstance(rank, int) and rank > 0)
         if not fits or set(entry) - {"scheme", "rank"}:
-            raise BadInputError(f"{where}: layer {name!r} is no choice", f"{entry!r}", f"scheme one of {', '.join(get_args(Scheme))}, and a rank unless dense")
-        choices[name] = Choice(scheme, rank)
+            raise BadInputError(
+                f"{where}: layer {name!r} is no choice",
+                f"{entry!r}",
+                f"scheme one of {', '.join(get_args(Scheme))}, and a rank unless dense",
+            )
+        choices[name] = Choice(cast(Scheme, scheme), rank)
     return Plan(choices), tuple(shape)
 
 

@@ -1,18 +1,19 @@
 """From a plan to files: rebuild the network, capture it, put it on the grid, write it, and read what was written."""
+
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgelr.data import Split
+from edgelr.data import Data, Split
 from edgelr.devices import open_session
 from edgelr.export.account import OpAccount, account
+from edgelr.export.layout import layout_of
 from edgelr.export.readback import check_readback
 from edgelr.export.verify import compare, gate
 from edgelr.factorize import rebuild
@@ -20,8 +21,8 @@ from edgelr.graph import Graph, capture, run
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.files import write
 from edgelr.pipeline.metrics import Metric, Outputs, agreement, sqnr_db
-from edgelr.pipeline.settings import Settings
-from edgelr.pipeline.source import BATCH, Source, gathered
+from edgelr.pipeline.settings import Format, Settings
+from edgelr.pipeline.source import BATCH, Source, first, gathered
 from edgelr.quantization import Quantized, calibrate, simulate
 from edgelr.vocabulary import Plan, Score
 
@@ -36,7 +37,7 @@ class Product:
     model: nn.Module
     graph: Graph
     quantized: Quantized
-    files: dict[str, bytes]
+    files: dict[Format, bytes]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,18 @@ class Judged:
     ops: OpAccount
 
 
+@dataclass(frozen=True)
+class Batches:
+    """Calibration batches that can be gone through again and again; memory is one batch."""
+
+    data: Data
+    samples: int
+
+    def __iter__(self) -> Iterator[Tensor]:
+        assert self.data.calibration is not None
+        return first(self.data.calibration, self.samples)
+
+
 def produce(source: Source, plan: Plan, factors: Factors, calibration: Iterable[Tensor], settings: Settings) -> Product:
     """Build and write a plan's network."""
     model = rebuild(source.folded, plan, factors.decompositions) if plan.factorised() else source.folded
@@ -58,8 +71,11 @@ def produce(source: Source, plan: Plan, factors: Factors, calibration: Iterable[
     if settings.via == "stock":
         from edgelr.export.stock import stock_onnx, stock_tflite
 
-        batches, writers = list(calibration), {"tflite": stock_tflite, "onnx": stock_onnx}
-        return Product(plan, model, graph, quantized, {f: writers[f](model, batches, source.shape) for f in settings.formats})
+        batches = list(calibration)
+        stock: dict[Format, bytes] = {
+            f: (stock_tflite if f == "tflite" else stock_onnx)(model, batches, source.shape) for f in settings.formats
+        }
+        return Product(plan, model, graph, quantized, stock)
     return Product(plan, model, graph, quantized, write(quantized, settings.formats))
 
 
@@ -69,30 +85,39 @@ def outputs_of(graph: Graph, split: Split) -> Outputs:
         return np.concatenate([run(graph, x).numpy() for x, _ in split.batches(BATCH)])
 
 
-def judge(product: Product, split: Split, split_name: str, reference: Outputs, metric: Metric, settings: Settings) -> dict[str, Judged]:
+def judge(product: Product, split: Split, split_name: str, reference: Outputs, metric: Metric, settings: Settings) -> dict[Format, Judged]:
     """Read each file back and run it on every sample. Raises GateError where a file is not what was meant to be written.
 
     The .onnx must equal the integer run bit for bit, the .tflite must agree with it; on the first samples.
     """
-    result = {}
+    result: dict[Format, Judged] = {}
     x, _ = gathered(split, GATE_SAMPLES)
     expected = simulate(product.quantized, x).numpy()
+    own = outputs_of(product.graph, split)
     for format, data in product.files.items():
         if settings.via == "direct":
             check_readback(product.quantized, data, format)
-        outputs = run_file(data, format, split)
+        outputs = run_file(data, format, split, product.graph)
         if settings.via == "direct":
             scale = product.quantized.grids[product.graph.output].scale
             gate(compare(expected, outputs[: len(x)], scale), format)
         score = metric.score(outputs, split.y, reference, split_name)
-        told = "the integer run of the graph" if settings.via == "direct" else "none: written by the stock converter"
-        result[format] = Judged(score, agreement(outputs, None, reference), sqnr_db(reference, outputs), told, account(data, format))
+        result[format] = Judged(
+            score, agreement(outputs, None, reference), sqnr_db(own, outputs), told(settings, format, len(x)), account(data, format)
+        )
     return result
 
 
-def run_file(data: bytes, format: Any, split: Split) -> NDArray[np.float32]:
+def told(settings: Settings, format: str, samples: int) -> str:
+    """What a file was compared with: its SQNR is against the float network it was made from, its gate the integer run."""
+    gate_told = {"onnx": "equal bit for bit to", "tflite": "in agreement with"}[format]
+    return "the compressed float network" + (f"; {gate_told} the integer run on {samples} samples" if settings.via == "direct" else "")
+
+
+def run_file(data: bytes, format: Format, split: Split, graph: Graph) -> NDArray[np.float32]:
     """A file's outputs on every sample, in its runtime on this machine."""
-    session = open_session(data, format)
+    last = layout_of(graph).channels_last
+    session = open_session(data, format, channels_last=graph.input in last, channels_last_output=graph.output in last)
     try:
         return np.concatenate([session.run(x.numpy()) for x, _ in split.batches(BATCH)])
     finally:

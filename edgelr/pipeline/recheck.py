@@ -1,4 +1,5 @@
 """A finished run's files looked at again: against their report, and against each other in the real runtimes."""
+
 from __future__ import annotations
 
 import hashlib
@@ -38,8 +39,11 @@ def recheck(folder: Path, tell: Callable[[str], None]) -> list[str]:
         findings.append(f"{file.name}: {len(data):,} bytes, SHA-256 as reported")
         ops = account(data, artifact.format)  # type: ignore[arg-type]
         if (ops.int8, ops.float, ops.other) != (artifact.ops.int8, artifact.ops.float, artifact.ops.other):
-            raise GateError(f"{file.name} has other operations than the report says", f"{ops.int8} int8, {ops.float} float, {ops.other} other",
-                            "run the compression again")
+            raise GateError(
+                f"{file.name} has other operations than the report says",
+                f"{ops.int8} int8, {ops.float} float, {ops.other} other",
+                "run the compression again",
+            )
         findings.append(f"{file.name}: {ops.int8} int8 operations, {ops.float} float, {ops.other} other, {ops.layout_ops} of layout")
         tell(f"running {file.name}")
         outputs[artifact.format] = np.array(run_isolated(run_samples, file, artifact.format, list(report.model.inputs[0]), report.seed))
@@ -65,9 +69,14 @@ def _alike(outputs: dict[str, np.ndarray[Any, Any]]) -> list[str]:
     a, b = (v.argmax(1) for v in outputs.values())
     share = float((a == b).mean())
     if share < AGREE:
-        raise GateError("the two files disagree", f"they pick the same class on {share:.0%} of {SAMPLES} random samples", "run the compression again")
+        raise GateError(
+            "the two files disagree", f"they pick the same class on {share:.0%} of {SAMPLES} random samples", "run the compression again"
+        )
     return [f"both files pick the same class on {share:.0%} of {SAMPLES} random samples"]
 
 
 def _budgets(report: Report) -> list[str]:
-    return [f"budget {line.asked or line.kind}: {line.value:.4g} {line.unit} of {line.limit:.4g} ({line.how} on {line.on} when it was made)" for line in report.budgets]
+    return [
+        f"budget {line.asked or line.kind}: {line.value:.4g} {line.unit} of {line.limit:.4g} ({line.how} on {line.on} when it was made)"
+        for line in report.budgets
+    ]

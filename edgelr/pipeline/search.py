@@ -1,4 +1,5 @@
 """One search for a plan, by the method asked for, within limits on the costs."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,11 @@ from edgelr.vocabulary import DENSE, Choice, Plan
 SENSITIVITY_MACS = 1.5e12
 SEARCH_MACS = 4e12
 EVALUATIONS_MAX = 1500
+
+
+def affordable_samples(most: int, macs: int) -> int:
+    """How many held-out samples score a plan, so that a hundred plans and more can be scored: at least 64, at most ``most``."""
+    return min(most, max(64, int(SEARCH_MACS / (120 * max(1, macs) / 2))))
 
 
 @dataclass

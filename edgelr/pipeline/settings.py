@@ -1,4 +1,5 @@
 """What a run is asked to do: every setting with its default, and its record in run.toml."""
+
 from __future__ import annotations
 
 import json
@@ -45,8 +46,13 @@ class Settings:
     force: bool = False
 
     def __post_init__(self) -> None:
-        for name, value, known in (("method", (self.method,), METHODS), ("scheme", self.schemes, SCHEMES), ("format", self.formats, FORMATS),
-                                   ("calibration", (self.calibration,), ("minmax", "percentile", "mse")), ("via", (self.via,), ("direct", "stock"))):
+        for name, value, known in (
+            ("method", (self.method,), METHODS),
+            ("scheme", self.schemes, SCHEMES),
+            ("format", self.formats, FORMATS),
+            ("calibration", (self.calibration,), ("minmax", "percentile", "mse")),
+            ("via", (self.via,), ("direct", "stock")),
+        ):
             for word in value:
                 if word not in known:
                     raise UsageError(f"unknown {name} {word!r}", "", f"one of {', '.join(known)}")
@@ -86,8 +92,12 @@ def preflight(out: str, force: bool) -> Path:
     if path.exists() and not path.is_dir():
         raise UsageError(f"{out} exists and is a file", "the output is a folder of several files", "name another folder with -o")
     if path.is_dir() and any(path.iterdir()) and not force:
-        raise UsageError(f"{out} exists and is not empty", "an earlier result is not overwritten unasked", "name another folder, or add --force")
+        raise UsageError(
+            f"{out} exists and is not empty", "an earlier result is not overwritten unasked", "name another folder, or add --force"
+        )
     parent = path if path.is_dir() else next(p for p in path.resolve().parents if p.exists())
     if not os.access(parent, os.W_OK):
-        raise UsageError(f"{out} can't be written", f"there is no permission to write in {parent.name or parent}", "name another folder with -o")
+        raise UsageError(
+            f"{out} can't be written", f"there is no permission to write in {parent.name or parent}", "name another folder with -o"
+        )
     return path

@@ -1,4 +1,5 @@
 """The network and the data, read and looked at before any work."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -72,12 +73,18 @@ def read(settings: Settings, model: nn.Module | None = None, data: Data | None =
     """Network and data, checked against each other."""
     if data is None:
         if not settings.data:
-            raise UsageError("there are no data", "calibration needs samples like those of training", "give --data FILE.npz, a folder with --recipe, or FILE.py:FUNCTION")
+            raise UsageError(
+                "there are no data",
+                "calibration needs samples like those of training",
+                "give --data FILE.npz, a folder with --recipe, or FILE.py:FUNCTION",
+            )
         data = read_data(settings.data, settings.recipe or None, settings.input_shape or None, settings.seed)
     name, network = read_network(settings, model)
     source = inspect(name, network, input_shape(settings, data))
     if data.calibration is None:
-        raise BadInputError("there is no calibration sample", "the data have no part that may be used for it", "add x (unlabelled) or x_train to the data")
+        raise BadInputError(
+            "there is no calibration sample", "the data have no part that may be used for it", "add x (unlabelled) or x_train to the data"
+        )
     warnings = [w.text for w in check_inputs(network, first(data.calibration, 256))]
     return Source(**{**vars(source), "warnings": (*source.warnings, *warnings)}), data
 
@@ -112,3 +119,10 @@ def gathered(split: Split, count: int) -> tuple[Tensor, Tensor | None]:
             break
     over = count if count < 0 else None
     return torch.cat(xs)[:over], torch.cat(ys)[:over] if ys else None
+
+
+def held_out(data: Data) -> tuple[Split, str]:
+    """What results are reported on: the test part, else validation, else (and the report says so) the calibration samples."""
+    parts = data.parts()
+    name = next(n for n in ("test", "validation", "calibration") if n in parts)
+    return parts[name], name

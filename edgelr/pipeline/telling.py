@@ -1,106 +1,102 @@
-"""What a run knows, as a report: every number with its label, every layer with the reason of its choice."""
+"""What a run knows, as a report: every number with its label."""
+
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from edgelr.data import Split
 from edgelr.devices import Measurement, Target
-from edgelr.factorize import choice_cost, max_rank
-from edgelr.pipeline.fit import Fitting
-from edgelr.pipeline.produce import Judged
+from edgelr.pipeline import lines
+from edgelr.pipeline.fit import Fitted
+from edgelr.pipeline.lines import Machine, machine_of, summary, versions
+from edgelr.pipeline.metrics import Metric, Outputs
+from edgelr.pipeline.prepare import Prepared, counted_costs
+from edgelr.pipeline.produce import Judged, Product
+from edgelr.pipeline.settings import Format, Settings
 from edgelr.pipeline.source import Source
-from edgelr.ranks import Table
-from edgelr.report import Artifact, BudgetLine, Latency, LayerLatency, LayerLine, Ops
-from edgelr.vocabulary import DENSE, Budget, Choice, Layer, Plan
+from edgelr.report import Dense, Latency, ModelFacts, Report, Round, Search, Stage, TargetFacts
+from edgelr.report import Source as SourceFacts
 
-PACKAGES = ("edgelr", "torch", "numpy", "scipy", "onnx", "onnx-ir", "onnxruntime", "ai-edge-litert", "flatbuffers")
-UNIT_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
+__all__ = ["Machine", "Told", "machine_of", "summary", "versions"]
 
 
-def versions() -> dict[str, str]:
-    """The installed version of everything that a result depends on; "" where a package is absent."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = ""
-    return found
+@dataclass(frozen=True)
+class Told:
+    """The results of a run, to be told together."""
 
+    source: Source
+    settings: Settings
+    target: Target
+    machine: Machine
+    dense: Product
+    dense_judged: Mapping[Format, Judged]
+    product: Product
+    judged: Mapping[Format, Judged]
+    measured: Mapping[str, Measurement]
+    fitted: Fitted | None
+    prepared: Prepared | None
 
-def layer_lines(source: Source, plan: Plan, table: Table, fitting: Fitting | None, why: Mapping[str, str], runtime: str) -> tuple[LayerLine, ...]:
-    """A row for each layer of the folded network."""
-    lines = []
-    for layer in source.layers:
-        choice = plan[layer.name]
-        known = layer.kind in ("conv1d", "conv2d", "linear")
-        params, macs = choice_cost(layer, choice) if known else (layer.params, layer.macs)
-        full = max_rank(layer.weight_shape, choice.scheme, layer.groups) if choice != DENSE else None
-        latency, size = None, params
-        if fitting is not None and (layer.name, choice) in fitting.sizes:
-            size = fitting.sizes[layer.name, choice].get("tflite") or next(iter(fitting.sizes[layer.name, choice].values()))
-            prices = fitting.measured_prices.get(runtime)
-            if prices is not None:
-                latency = LayerLatency(prices.us[layer.name, DENSE], prices.us[layer.name, choice], "measured")
-        reason = why.get(layer.name) or (reasoned(layer, choice, table, runtime) if layer.name in table else "no search was asked for")
-        lines.append(LayerLine(layer.name, layer.kind, layer.weight_shape, choice.scheme, choice.rank, full, macs, size, latency, reason))
-    return tuple(lines)
+    def report(
+        self,
+        metric: Metric,
+        held: Split,
+        held_name: str,
+        reference: Outputs,
+        factorised: Outputs | None,
+        seconds: Mapping[str, float],
+        command: str,
+    ) -> Report:
+        """The report; scores are on ``held``, ``reference`` and ``factorised`` are the source's and the factorised network's float outputs."""
+        source, plan = self.source, self.product.plan
+        counted = counted_costs(source, plan)
+        params, macs = int(counted["params"]), None if source.macs is None else int(counted["macs"])
+        stages = [Stage("source", source.params, source.macs, metric.score(reference, held.y, reference, held_name))]
+        if factorised is not None:
+            stages.append(Stage("factorized", params, macs, metric.score(factorised, held.y, reference, held_name)))
+        stages.append(Stage("quantized", params, macs, list(self.judged.values())[-1].score))
+        runtimes = {f: r for f, r in self.machine.runtimes.items() if r in self.measured}
+        fitting = self.prepared.fitting if self.prepared else None
+        of_source = {"params": float(source.params), "macs": float(source.macs or 0)}
+        return Report(
+            edgelr=versions()["edgelr"],
+            seed=self.settings.seed,
+            versions=versions(),
+            seconds=dict(seconds),
+            model=ModelFacts(source.name, ((1, *source.shape),)),
+            target=TargetFacts(self.target.name, "+".join(self.target.runtimes), self.machine.threads, self.machine.on),
+            budgets=lines.budget_lines(
+                self.settings.budgets, self.product.files, self.dense.files, self.measured, counted, of_source, self.machine.on
+            ),
+            source=SourceFacts(source.params, source.macs, source.float_bytes, stages[0].score),
+            stages=tuple(stages),
+            layers=lines.layer_lines(source, plan, fitting, self.prepared.why if self.prepared else {}, next(iter(runtimes.values()), "")),
+            artifacts=lines.artifacts(self.product.files, self.judged, self.measured, runtimes),
+            search=self._search(seconds),
+            dense=tuple(
+                Dense(f, len(d), self.dense_judged[f].score, (Latency.of(self.measured[runtimes[f]]["dense"]),) if f in runtimes else ())
+                for f, d in self.dense.files.items()
+            ),
+            rounds=tuple(
+                Round(i + 1, r, self.machine.on, x.predicted_ms[r], x.measured_ms[r])
+                for i, x in enumerate(self.fitted.rounds if self.fitted else ())
+                for r in x.measured_ms
+            ),
+            warnings=(*source.warnings, *self._drifting()),
+            command=command,
+        )
 
+    def _search(self, seconds: Mapping[str, float]) -> Search | None:
+        if self.fitted is None:
+            return None
+        found = self.fitted.search
+        return Search(
+            found.method, self.fitted.evaluations, sum(seconds.get(s, 0.0) for s in ("sensitivity", "choose")), found.bound, found.gap
+        )
 
-def reasoned(layer: Layer, choice: Choice, table: Table, runtime: str) -> str:
-    """Why a layer with candidates became what it became, in its own numbers."""
-    rows = table[layer.name]
-    dense, others = rows[0], rows[1:]
-    mine = next(r for r in rows if r.choice == choice)
-    us = f"us:{runtime}"
-    size = next((k for k in sorted(dense.costs, reverse=True) if k.startswith("bytes")), "params")
-    unit = "bytes" if size.startswith("bytes") else "parameters"
-    if choice == DENSE:
-        if us in dense.costs and all(r.costs[us] >= dense.costs[us] for r in others):
-            best = min(others, key=lambda r: r.costs[us])
-            return f"dense: no rank is faster here (best {best.choice} {best.costs[us]:.1f} us, dense {dense.costs[us]:.1f})"
-        gentle = min(others, key=lambda r: r.error)
-        return f"dense: the budget holds without it; its gentlest rank ({gentle.choice}) alone would shift the outputs by {gentle.error:.2g} nats"
-    saved = dense.costs[size] - mine.costs[size]
-    time = f", {dense.costs[us] - mine.costs[us]:+.1f} us" if us in dense.costs else ""
-    return f"{choice}: saves {saved:,.0f} {unit}{time.replace('+', '')} and alone shifts the outputs by {mine.error:.2g} nats"
-
-
-def artifacts(files: Mapping[str, bytes], judged: Mapping[str, Judged], measured: Mapping[str, Measurement], runtimes: Mapping[str, str]) -> tuple[Artifact, ...]:
-    """A row for each file. ``runtimes``: the runtime of each format."""
-    rows = []
-    for format, data in files.items():
-        j = judged[format]
-        m = measured.get(runtimes[format])
-        latency = (Latency.of(m["plan"]),) if m is not None else ()
-        rows.append(Artifact(f"model.int8.{format}", format, len(data), hashlib.sha256(data).hexdigest(), Ops(j.ops.int8, j.ops.float, j.ops.other),
-                             j.ops.layout_ops, j.score, j.agreement, j.sqnr_db, j.reference, latency))
-    return tuple(rows)
-
-
-def budget_lines(budgets: Sequence[Budget], files: Mapping[str, bytes], dense_files: Mapping[str, bytes], measured: Mapping[str, Measurement],
-                 counted: Mapping[str, float], source: Mapping[str, float], on: str) -> tuple[BudgetLine, ...]:
-    """A line for each budget and each file or runtime it holds for. A share's limit is of the dense network measured in the same run."""
-    lines = []
-    for b in budgets:
-        if b.kind == "size":
-            factor = {"b": 1, "kb": 1e3, "kib": 1024, "mb": 1e6, "mib": 1024**2}[b.unit.lower()]
-            for format, data in files.items():
-                limit = b.value * len(dense_files[format]) if b.relative else b.value
-                lines.append(BudgetLine("size", limit / factor, b.unit, len(data) / factor, "counted", f"model.int8.{format}", b.text))
-        elif b.kind == "latency":
-            for runtime, m in measured.items():
-                limit_ms = b.value * m["dense"].median if b.relative else b.value
-                scale = 1e3 / UNIT_US[b.unit.lower()]
-                lines.append(BudgetLine("latency", limit_ms * scale, b.unit, m["plan"].median * scale, "measured", f"{on}, {runtime}", b.text))
-        else:
-            limit = b.value * source[b.kind] if b.relative else b.value
-            lines.append(BudgetLine(b.kind, limit, "MACs" if b.kind == "macs" else "parameters", counted[b.kind], "counted", "the network", b.text))
-    return tuple(lines)
-
-
-def runtimes_of(target: Target, formats: Sequence[str]) -> dict[str, str]:
-    """The runtime of each format that is written, where the target has it."""
-    known = {"tflite": "litert", "onnx": "onnxruntime"}
-    return {f: known[f] for f in formats if known[f] in target.runtimes}
+    def _drifting(self) -> list[str]:
+        return [
+            f"latencies in {runtime} drifted while they were measured ({', '.join(m.drifting)}): the machine was busy or changed its clock"
+            for runtime, m in self.measured.items()
+            if m.drifting
+        ]

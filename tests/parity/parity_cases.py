@@ -110,6 +110,10 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "relu6": (after_conv(F.relu6), IMAGE),
     "hardtanh": (seq(lambda: conv(8, 8, 3), lambda: nn.Hardtanh(-0.3, 0.4, inplace=True), lambda: conv(8, 4, 3)), (8, 9, 9)),
     "clamps": (after_conv(lambda y: y.clamp(-0.2, 0.5) + y.clamp(min=-0.1) + y.clamp(max=0.3)), IMAGE),
+    # bounds that no operation before can take over: a change of grid right behind another
+    "relu_of_the_input": (lambda: Fn(lambda s, x: s.a(x.relu()), a=conv(3, 8, 3)), IMAGE),
+    "bounded_sigmoid": (after_conv(lambda y: F.hardtanh(y.sigmoid(), 0.1, 0.6)), IMAGE),
+    "pad_negative_relu": (after_conv(lambda y: F.pad(y, (1, 1, 1, 1), value=-1.0).relu()), IMAGE),
     "hardsigmoid": (after_conv(F.hardsigmoid), IMAGE),
     "hardswish": (after_conv(F.hardswish), IMAGE),
     "hardswish_by_hand": (after_conv(lambda y: y * F.relu6(y + 3) / 6), IMAGE),
@@ -139,6 +143,7 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "max_pool_ceil": (after_conv(lambda y: F.max_pool2d(y, 2, 2, ceil_mode=True)), IMAGE),
     "max_pool_relu": (after_conv(lambda y: F.max_pool2d(y, 2).relu()), IMAGE),
     "pad_max_pool": (after_conv(lambda y: F.max_pool2d(F.pad(y.relu(), (1, 0, 1, 0)), 2)), IMAGE),
+    "pad_wider_than_pool": (after_conv(lambda y: F.max_pool2d(F.pad(y.relu(), (0, 2, 0, 1)), 2)), (3, 10, 10)),
     "avg_pool": (after_conv(lambda y: F.avg_pool2d(y, 2)), (3, 8, 8)),
     "avg_pool_overlapping": (after_conv(lambda y: F.avg_pool2d(y, 3, 2, 1)), IMAGE),
     "adaptive_pool": (after_conv(lambda y: F.adaptive_avg_pool2d(y, (3, 2))), (3, 8, 8)),

@@ -2,6 +2,7 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,6 +105,19 @@ def test_beam_beats_greedy_and_is_within_two_percent_of_exact() -> None:
     assert lost[1] == 0 and lost[2] <= 1, f"worse than greedy: {lost}"
 
 
+def test_joint_scores_mend_what_additive_errors_get_wrong() -> None:
+    """The table's errors are off by up to ten times either way; the score knows the truth, whose optimum is known exactly."""
+    near = 0
+    for seed in range(40):
+        rng = random.Random(seed)
+        table = random_table(rng, 10, 8)
+        limits = random_limits(rng, table, KINDS[:1])
+        truth = {n: tuple(replace(c, error=c.error * f) for c in cs) for n, cs in table.items() for f in [10 ** rng.uniform(-1, 1)]}
+        result = beam(table, limits, {}, by_error(truth))
+        near += -result.score <= 1.05 * additive(truth, limits, {}).error
+    assert near >= 38
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10**9), st.booleans(), st.booleans())
 def test_additive_equals_brute_force(seed: int, two_limits: bool, smooth: bool) -> None:
@@ -121,6 +135,25 @@ def test_additive_equals_brute_force(seed: int, two_limits: bool, smooth: bool) 
     assert result.error == error_of(result.plan, table)
     assert math.isclose(result.error, best, rel_tol=1e-9)
     assert result.bound <= best * (1 + 1e-9) and result.gap <= 1e-6
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10**9))
+def test_additive_is_exact_where_costs_conflict_and_errors_span_twelve_decades(seed: int) -> None:
+    rng = random.Random(seed)
+    table = {}
+    for i in range(rng.randint(2, 4)):
+        rows = [
+            Candidate(Choice("channel", r), {"params": rng.uniform(20, 120), "us": rng.uniform(20, 120)}, 10 ** rng.uniform(-6, 6))
+            for r in range(1, 7)
+        ]
+        table[f"layer{i}"] = (Candidate(DENSE, {"params": 100.0, "us": 100.0}, 0.0), *rows)
+    limits = random_limits(rng, table, ("params", "us"), low=0.0)
+    best = exhaustive(table, limits)
+    try:
+        assert math.isclose(additive(table, limits, {}).error, best, rel_tol=1e-9)
+    except BudgetError:
+        assert best == math.inf
 
 
 @settings(max_examples=100, deadline=None)
@@ -189,7 +222,8 @@ def test_a_beam_as_wide_as_the_space_equals_exhaustive_search(seed: int) -> None
 @given(st.integers(0, 10**9), st.randoms(use_true_random=False))
 def test_results_do_not_depend_on_the_order_of_the_table(seed: int, shuffle: random.Random) -> None:
     rng = random.Random(seed)
-    table = random_table(rng, rng.randint(2, 6), 5, ("channel", "spatial"))
+    table = random_table(rng, rng.randint(2, 4), 5, ("channel", "spatial"))
+    table |= {f"{n} twin": cs for n, cs in table.items()}
     limits = random_limits(rng, table, KINDS)
     layers = list(table)
     shuffle.shuffle(layers)

@@ -144,7 +144,7 @@ def test_a_bias_scale_that_is_not_the_product_is_caught() -> None:
 
 def test_an_onnx_whose_dequantisation_differs_from_its_quantisation_is_caught() -> None:
     model = onnx.load_from_string(onnx_bytes(sample()))
-    node = next(n for n in model.graph.node if n.name == "deep/dequantize")
+    node = next(n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] == "deep/q")
     model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "other"))
     node.input[1] = "other"
     with pytest.raises(GateError, match=r"^deep: "):

@@ -6,6 +6,9 @@ import pytest
 
 from edgelr.errors import BudgetError, Exit
 from edgelr.ranks import FunctionScorer, Table, additive, beam, energy, error_of, meets, total, uniform
+from edgelr.ranks.polish import polish
+from edgelr.ranks.scorer import Ledger
+from edgelr.ranks.space import Space
 from edgelr.vocabulary import DENSE, Candidate, Choice, Plan
 
 
@@ -140,6 +143,14 @@ def test_the_search_stops_at_its_allowance_with_a_plan_that_meets_the_limits() -
         assert meets(result.plan, table, {"params": 500}, {})
         assert result.evaluations == len(asked) == len(set(asked)) <= allowance
         assert told[-1] == (result.evaluations, allowance)
+
+
+def test_the_polish_swaps_ranks_between_layers_where_no_single_rise_fits() -> None:
+    over = Plan({"a": Choice("channel", 8), "b": Choice("channel", 2)})
+    space = Space.of(TABLE, {"params": 100.0}, {})
+    ledger = Ledger(space, by_error(TABLE), 100)
+    ledger.score(space.state(over))
+    assert choices(space.plan(polish(ledger, [space.state(over)], 8))) == "a channel r2, b channel r8"
 
 
 def every_plan(table: Table) -> list[Plan]:

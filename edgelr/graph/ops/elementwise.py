@@ -100,5 +100,7 @@ class Requantize(Op):
         real = w.read(node.inputs[0])
         if w.joined(node.name):  # a concatenation takes each input on its own grid: an extra Q/DQ pair would be fused away
             w.hand_on(node.name, real)
-        else:
-            w.write(node.name, real)
+            return
+        # ONNX Runtime merges two Q/DQ pairs in a row into one of another grid, and drops a Relu before a Q. A LeakyRelu it keeps, as a
+        # table lookup on integers; the slope 0 is a ReLU, and 1 changes nothing
+        w.write(node.name, w.emit("LeakyRelu", [real], node.name, alpha=0.0 if self.clamp[0] == 0 else 1.0))

@@ -1,0 +1,143 @@
+"""Everything a search needs, made once: decompositions, sizes, prices, and what each choice does to the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgelr.data import Data, Split
+from edgelr.devices import Target
+from edgelr.errors import UsageError
+from edgelr.factorize import choice_cost
+from edgelr.latency import Prices, price, variants
+from edgelr.pipeline import budgets as budget_rules
+from edgelr.pipeline import candidates, files
+from edgelr.pipeline.fit import Fitting
+from edgelr.pipeline.lines import Machine
+from edgelr.pipeline.log import Log
+from edgelr.pipeline.scorer import GraphScorer
+from edgelr.pipeline.search import Searcher, affordable_samples
+from edgelr.pipeline.settings import Format, Settings
+from edgelr.pipeline.source import Source, first, gathered
+from edgelr.vocabulary import DENSE, Choice, Plan
+
+Options = Mapping[str, tuple[Choice, ...]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A search ready to run, and for layers without candidates why they have none."""
+
+    fitting: Fitting
+    why: Mapping[str, str]
+
+
+def prepare(
+    settings: Settings,
+    source: Source,
+    data: Data,
+    factors: candidates.Factors,
+    dense_files: Mapping[Format, bytes],
+    target: Target,
+    machine: Machine,
+    log: Log,
+) -> Prepared:
+    """Decompose, price and measure every candidate. Raises UsageError where the budget is on a cost that is not known."""
+    runtimes = list(machine.runtimes.values())
+    kinds = sorted({n for b in settings.budgets for n in budget_rules.cost_names(b, runtimes, settings.formats)})
+    if source.macs is None and "macs" in kinds:
+        raise UsageError("the network's MACs are not known", "; ".join(source.warnings), "give another budget: ms, KB or params")
+    calibration = data.calibration
+    assert calibration is not None
+    steps = max(target.rank_steps[r] for r in target.runtimes if r in runtimes)
+    with log.stage("factorize"):
+        able, why = candidates.factorisable(source.layers, source.graph, source.folded)
+        options = candidates.choices(able, settings.schemes, steps, kinds)
+        why |= {w.name: f"no rank on this target's steps of {steps} costs less than dense" for w in able if w.name not in options}
+        log.say(f"{len(options)} of {len(source.layers)} layers have candidates: {sum(map(len, options.values()))} choices; decomposing")
+        factors.prepare(
+            [w for w in able if w.name in options], settings.schemes, lambda: list(first(calibration, settings.calibration_samples))
+        )
+        sizes = files.sizes(source.graph, options, factors, settings.formats)
+    with log.stage("price"):
+        needed = not settings.allow_slower or any(k.startswith("us:") for k in kinds)
+        prices = priced(source, options, factors, settings, machine, log) if needed else {}
+    dense_costs = {
+        "params": float(source.params),
+        "macs": float(source.macs or 0),
+        **{f"bytes:{f}": float(len(d)) for f, d in dense_files.items()},
+        **{f"us:{r}": p.predicted_us(Plan(), options) for r, p in prices.items()},
+    }
+    limits = budget_rules.limits(settings.budgets, dense_costs, runtimes, settings.formats)
+    relative = budget_rules.limits(
+        [b for b in settings.budgets if b.relative and b.kind == "latency"], dense_costs, runtimes, settings.formats
+    )
+    with log.stage("sensitivity"):
+        searcher = searcher_of(settings, source, data.validation or calibration, factors, options, log)
+    fitting = Fitting(
+        source,
+        able,
+        options,
+        factors,
+        searcher,
+        limits,
+        base_costs(source, options, sizes, dense_files),
+        sizes,
+        prices,
+        dict(dense_files),
+        machine.on,
+        machine.threads,
+        not settings.allow_slower,
+        {k: v / dense_costs[k] for k, v in relative.items()},
+        settings.seed,
+        log.say,
+    )
+    return Prepared(fitting, why)
+
+
+def priced(
+    source: Source, options: Options, factors: candidates.Factors, settings: Settings, machine: Machine, log: Log
+) -> dict[str, Prices]:
+    """In-network prices in each runtime, from variants of the whole network."""
+    plans = variants(options)
+    written = {plan: files.draft(files.planned(source.graph, plan, factors), settings.formats) for plan in plans}
+    prices = {}
+    for format, runtime in machine.runtimes.items():
+        log.say(f"pricing {len(plans)} variants of the whole network in {runtime}")
+        prices[runtime] = price(
+            {p: w[format] for p, w in written.items()}, options, runtime=runtime, on=machine.on, threads=machine.threads, seed=settings.seed
+        )
+    return prices
+
+
+def searcher_of(settings: Settings, source: Source, split: Split, factors: candidates.Factors, options: Options, log: Log) -> Searcher:
+    """The search's scorer on held-out samples, with every choice's own effect measured."""
+    macs = source.macs or source.params
+    x, y = gathered(split, affordable_samples(settings.score_samples, macs))
+    scorer = GraphScorer(source.graph, x, None if settings.metric == "agreement" else y, factors.product)
+    searcher = Searcher(settings.method, scorer, factors, macs)
+    log.say(f"measuring what each choice does to the outputs of {len(x)} held-out samples")
+    searcher.prepare(options)
+    return searcher
+
+
+def base_costs(
+    source: Source, options: Options, sizes: Mapping[tuple[str, Choice], Mapping[Format, int]], dense_files: Mapping[Format, bytes]
+) -> dict[str, float]:
+    """What everything outside the candidates' layers costs: counted."""
+    whole = counted_costs(source, Plan())
+    by_name = {layer.name: layer for layer in source.layers}
+    inside = [choice_cost(by_name[name], DENSE) for name in options]
+    base = {"params": whole["params"] - sum(p for p, _ in inside), "macs": whole["macs"] - sum(m for _, m in inside)}
+    return base | {f"bytes:{f}": float(len(d) - sum(sizes[n, DENSE][f] for n in options)) for f, d in dense_files.items()}
+
+
+def counted_costs(source: Source, plan: Plan) -> dict[str, float]:
+    """Parameters and MACs of the folded network under a plan: counted by closed form."""
+    totals = {"params": 0.0, "macs": 0.0}
+    for layer in source.layers:
+        choice = plan[layer.name]
+        params, macs = choice_cost(layer, choice) if choice != DENSE else (layer.params, layer.macs or 0)
+        totals["params"] += params
+        totals["macs"] += macs
+    return totals
