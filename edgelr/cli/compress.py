@@ -13,7 +13,7 @@ from edgelr.errors import UsageError
 def compress(
     model: o.Model,
     data: o.Data = "",
-    budget: o.Budgets = (),
+    budget: o.Budgets = None,
     out: o.Out = "",
     target: o.Target = "host",
     weights: o.Weights = "",
@@ -69,7 +69,7 @@ def compress(
 def plan(
     model: o.Model,
     data: o.Data = "",
-    budget: o.Budgets = (),
+    budget: o.Budgets = None,
     target: o.Target = "host",
     weights: o.Weights = "",
     input: o.Input = "",

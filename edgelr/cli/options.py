@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgelr.errors import UsageError
-from edgelr.pipeline import Settings, parse_budget
+
+if TYPE_CHECKING:
+    from edgelr.pipeline import Settings
 
 Model = Annotated[
     str, typer.Argument(help="FILE.py:FUNCTION, package.module:function, timm:NAME or torchvision:NAME. Naming a model's Python runs it.")
@@ -17,7 +19,7 @@ Weights = Annotated[str, typer.Option("--weights", help="A .safetensors file (or
 Input = Annotated[str, typer.Option("--input", help="The input's shape with batch, as 1x3x224x224; default: the data's.")]
 Target = Annotated[str, typer.Option("--target", help="A folder name under targets/, or a path to one.")]
 Budgets = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option("--budget", help="12ms, 400KB, 30MMAC, 0.25Mparams, or a share: 70%ms, 50%KB, 33%MAC. Repeatable; all must hold."),
 ]
 Out = Annotated[str, typer.Option("-o", "--out", help="The folder to write.")]
@@ -61,6 +63,8 @@ def settings(
     *, budgets: list[str] | None = None, input: str = "", scheme: str = "channel,spatial,linear", format: str = "tflite,onnx", **other: Any
 ) -> Settings:
     """Settings from the words of the command line. Raises UsageError."""
+    from edgelr.pipeline import Settings, parse_budget
+
     chosen: dict[str, Any] = {
         "budgets": tuple(parse_budget(b) for b in budgets or ()),
         "input_shape": shape_of(input),

@@ -42,8 +42,8 @@ def parse_budget(text: str) -> Budget:
         )
     kind, factor = unit
     number, relative = float(match[1]), bool(match[2])
-    if number <= 0:
-        raise UsageError(f"the budget {text!r} is nothing", "a budget is above 0", "give a positive number")
+    if not 0 < number < float("inf"):
+        raise UsageError(f"the budget {text!r} limits nothing", "a budget is above 0 and finite", "give a positive number")
     return Budget(kind, number / 100 if relative else number * factor, match[3], relative, text.strip())
 
 

@@ -117,7 +117,8 @@ class Fitting:
                 score = self.searcher.scorer.score(plan)
                 if kept is None or score > kept[0]:
                     kept = (score, plan, search)
-                if apart <= CLOSE or not plan.factorised():
+                timed = any(k.startswith("us:") for k in self.limits)  # never slower is a gate: it needs no close prediction
+                if apart <= CLOSE or not timed or not plan.factorised() or plan in seeds:
                     break
             self._correct(plan, predicted, files, measured, over)
             seeds = [plan]

@@ -53,13 +53,13 @@ def recheck(folder: Path, tell: Callable[[str], None]) -> list[str]:
     return findings
 
 
-def run_samples(path: Path, format: Any, shape: list[int], seed: int) -> list[list[float]]:
+def run_samples(path: str, format: Any, shape: list[int], seed: int) -> list[list[float]]:
     """A file's outputs on seeded random samples (called in a process of its own)."""
-    session = open_session(path.read_bytes(), format)
+    session = open_session(Path(path).read_bytes(), format)
     x = np.random.default_rng(seed).standard_normal((SAMPLES, *shape[1:])).astype(np.float32)
     y = session.run(x).reshape(SAMPLES, -1)
     if not np.isfinite(y).all():
-        raise GateError(f"{path.name} gives NaN or infinity", "on random inputs", "run the compression again")
+        raise GateError(f"{Path(path).name} gives NaN or infinity", "on random inputs", "run the compression again")
     return [[float(v) for v in row] for row in y]
 
 

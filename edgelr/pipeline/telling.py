@@ -47,7 +47,7 @@ class Told:
         seconds: Mapping[str, float],
         command: str,
     ) -> Report:
-        """The report; scores are on ``held``, ``reference`` and ``factorised`` are the source's and the factorised network's float outputs."""
+        """The report; ``reference`` and ``factorised`` are the float outputs of the source and the factorised network on ``held``."""
         source, plan = self.source, self.product.plan
         counted = counted_costs(source, plan)
         params, macs = int(counted["params"]), None if source.macs is None else int(counted["macs"])
