@@ -45,7 +45,7 @@ def compress(
         factors = candidates.Factors(source)
         dense = produce(source, Plan(), factors, calibration, settings)
         reference = outputs_of(source.graph, held)
-        dense_judged = judge(dense, held, held_name, reference, metric, settings)
+        dense_judged = judge(dense, held, held_name, reference, metric, settings, source.macs)
         log.say("dense int8: " + telling.summary(dense.files, dense_judged))
     prepared: Prepared | None = None
     if settings.budgets and settings.method != "dense":
@@ -65,7 +65,7 @@ def compress(
         if prepared is None or not prepared.fitting.still_over(measured):
             break
     with log.stage("judge"):
-        judged = dense_judged if product is dense else judge(product, held, held_name, reference, metric, settings)
+        judged = dense_judged if product is dense else judge(product, held, held_name, reference, metric, settings, source.macs)
         factorised_outputs = outputs_of(product.graph, held) if product.plan.factorised() else None
     told = telling.Told(source, settings, target, machine, dense, dense_judged, product, judged, measured, fitted, prepared)
     report = told.report(metric, held, held_name, reference, factorised_outputs, log.seconds, command)

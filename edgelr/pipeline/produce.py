@@ -27,6 +27,8 @@ from edgelr.quantization import Quantized, calibrate, simulate
 from edgelr.vocabulary import Plan, Score
 
 GATE_SAMPLES = 256
+GATE_SAMPLES_MIN = 32
+GATE_MACS = 1e11  # the integer run takes some six times the float network's time: large networks are gated on fewer samples
 
 
 @dataclass(frozen=True)
@@ -79,19 +81,26 @@ def produce(source: Source, plan: Plan, factors: Factors, calibration: Iterable[
     return Product(plan, model, graph, quantized, write(quantized, settings.formats))
 
 
+def gate_samples(macs: int | None) -> int:
+    """How many samples a file is compared with the integer run on."""
+    return max(GATE_SAMPLES_MIN, min(GATE_SAMPLES, int(GATE_MACS / max(1, macs or 1))))
+
+
 def outputs_of(graph: Graph, split: Split) -> Outputs:
     """The float graph's outputs on every sample."""
     with torch.no_grad():
         return np.concatenate([run(graph, x).numpy() for x, _ in split.batches(BATCH)])
 
 
-def judge(product: Product, split: Split, split_name: str, reference: Outputs, metric: Metric, settings: Settings) -> dict[Format, Judged]:
+def judge(
+    product: Product, split: Split, split_name: str, reference: Outputs, metric: Metric, settings: Settings, macs: int | None
+) -> dict[Format, Judged]:
     """Read each file back and run it on every sample. Raises GateError where a file is not what was meant to be written.
 
     The .onnx must equal the integer run bit for bit, the .tflite must agree with it; on the first samples.
     """
     result: dict[Format, Judged] = {}
-    x, _ = gathered(split, GATE_SAMPLES)
+    x, _ = gathered(split, gate_samples(macs))
     expected = simulate(product.quantized, x).numpy()
     own = outputs_of(product.graph, split)
     for format, data in product.files.items():

@@ -29,7 +29,7 @@ class GraphScorer:
 
     def __init__(self, graph: Graph, x: Tensor, labels: Tensor | None, product: Product) -> None:
         self.graph, self.product = graph, product
-        self.batches = list(torch.split(x, BATCH))
+        self.batches = [_fast(b) for b in torch.split(x, BATCH)]
         with torch.no_grad():
             self.reference = [run(graph, b) for b in self.batches]
         self.wanted = [r.argmax(1) for r in self.reference] if labels is None else list(torch.split(labels, BATCH))

@@ -155,6 +155,11 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "mean_height": (after_conv(lambda y: y.mean(2)), IMAGE),
     "mean_time": (lambda: Fn(lambda s, x: s.b(s.a(x).mean(1)), a=nn.Linear(20, 30), b=nn.Linear(30, 4)), (7, 20)),
     "mean_features": (lambda: Fn(lambda s, x: s.a(x).mean(-1, keepdim=True), a=nn.Linear(20, 30)), (7, 20)),
+    # values that a ReLU leaves nothing, or next to nothing, of
+    "dead_conv": (lambda: Fn(lambda s, x: s.b((s.a(x) - 100).relu()) + x, a=conv(3, 4), b=conv(4, 3)), IMAGE),
+    "dead_sum": (two(lambda a, b: ((a - 50) + (b - 50)).relu()), IMAGE),
+    "dead_branch": (two(lambda a, b: (a - 100).relu() + b), IMAGE),
+    "nearly_dead_conv": (after_conv(lambda y: F.hardtanh(y, 0.0, 1e-5)), IMAGE),
     # moving values
     "concat": (two(lambda a, b: torch.cat([a.relu(), b.relu()], 1)), IMAGE),
     "concat_mixed": (two(lambda a, b: torch.cat([a.relu(), b], 1)), IMAGE),

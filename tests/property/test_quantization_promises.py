@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelr.graph.arithmetic import IntegerWeights, dequantize, exact_dtype, quantize, requantize
+from edgelr.graph.arithmetic import IntegerWeights, dequantize, exact_parts, quantize, requantize
 from edgelr.quantization import grid_of, quantize_weights
 from edgelr.quantization.calibrate import BIAS_MAX
 from edgelr.quantization.observers import BINS, OBSERVERS, Histogram, Method
@@ -122,8 +122,12 @@ def test_integer_weights_are_symmetric_close_and_never_overflow(n: int, c: int, 
     assert torch.equal(negated.weight, -q.weight) and torch.equal(negated.bias, -q.bias)
 
 
-@given(st.integers(1, 4), st.integers(1, 2**17), grids)
-def test_sums_in_float32_are_only_used_where_they_are_exact(n: int, c: int, grid: Grid) -> None:
-    weights = IntegerWeights(torch.full((n, c), 127, dtype=torch.int8), torch.ones(n), torch.zeros(n, dtype=torch.int32))
-    largest = 127 * c * max(127 - grid.zero_point, grid.zero_point + 128)
-    assert exact_dtype(grid, weights) == (torch.float32 if largest < 2**24 else torch.float64)
+@given(st.integers(1, 4), st.integers(1, 2**17), grids, st.integers(0, 2**31))
+def test_sums_in_float32_are_only_used_where_they_are_exact(n: int, c: int, grid: Grid, seed: int) -> None:
+    values = torch.randint(-127, 128, (n, c), generator=torch.Generator().manual_seed(seed)).to(torch.int8)
+    weights = IntegerWeights(values, torch.ones(n), torch.zeros(n, dtype=torch.int32))
+    largest = max(127 - grid.zero_point, grid.zero_point + 128)
+    parts = exact_parts(grid, weights)
+    assert torch.equal(sum(factor * part.to(torch.int64) for factor, part in parts), values.to(torch.int64))
+    for _, part in parts:
+        assert part.dtype == torch.float64 or float(part.abs().double().sum(1).max()) * largest < 2**24

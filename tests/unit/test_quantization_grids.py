@@ -125,6 +125,27 @@ def test_a_large_bias_widens_its_channel_s_scale_instead_of_overflowing() -> Non
     assert torch.allclose(held, bias.double(), rtol=1e-3)
 
 
+def test_a_branch_that_is_zero_throughout_gets_a_scale_like_its_inputs() -> None:
+    """A scale far below the accumulator's unit makes files that LiteRT refuses to load."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+    with torch.no_grad():
+        net[0].bias.fill_(-100.0)
+    q = calibrate(capture(net, (3, 6, 6)), [torch.randn(4, 3, 6, 6)])
+    unit = q.grids["input"].scale * float(q.weights["0"].scale.max())
+    assert q.grids["0"].scale == pytest.approx(unit)
+    assert q.grids["0"].low == 0
+
+
+def test_a_mean_keeps_the_fine_grid_that_its_values_need() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.AdaptiveAvgPool2d(1))
+    x = torch.randn(4, 1, 32, 32)
+    x -= x.mean((2, 3), keepdim=True)
+    with torch.no_grad():
+        net[0].bias.fill_(1e-4)
+    q = calibrate(capture(net, (1, 32, 32)), [x])
+    assert q.grids[q.graph.output].scale < q.grids["0"].scale / 1000
+
+
 def test_no_calibration_sample_is_an_error() -> None:
     with pytest.raises(BadInputError, match="calibration"):
         calibrate(capture(nn.Linear(4, 4), (4,)), [])

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgelr.graph.arithmetic import IntegerWeights, centred, exact_dtype, f32, requantize
+from edgelr.graph.arithmetic import IntegerWeights, centred, exact_parts, f32, requantize
 from edgelr.graph.ops.base import NO_CLAMP, Clamp, NodeLike, OnnxSpeller, Op, Shape, TfliteSpeller, activation, bounded
 from edgelr.vocabulary import Grid
 
@@ -60,11 +60,12 @@ class Conv(Op):
 
     def integer(self, inputs: Sequence[Tensor], grids: Sequence[Grid], out: Grid, weights: IntegerWeights | None) -> Tensor:
         assert weights is not None
-        dtype = exact_dtype(grids[0], weights)
-        x = centred(inputs[0], grids[0]).to(dtype)
-        acc = self._conv(x, weights.weight.to(dtype), x.new_zeros(len(weights.bias)))
+        x = centred(inputs[0], grids[0])
+        acc: Tensor | float = 0.0
+        for factor, weight in exact_parts(grids[0], weights):
+            acc = acc + factor * self._conv(x.to(weight.dtype), weight, weight.new_zeros(len(weight))).double()
         channels = (1, -1, *(1,) * len(self.stride))
-        acc = acc.double().add_(weights.bias.double().view(channels))  # the bias alone may pass 2^24
+        acc = acc + weights.bias.double().view(channels)  # the bias alone may pass 2^24
         return requantize(acc, (f32(grids[0].scale) * weights.scale / f32(out.scale)).view(channels), out)
 
     def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgelr.graph.arithmetic import IntegerWeights, centred, exact_dtype, f32, requantize
+from edgelr.graph.arithmetic import IntegerWeights, centred, exact_parts, f32, requantize
 from edgelr.graph.ops.base import NO_CLAMP, Clamp, NodeLike, OnnxSpeller, Op, Shape, TfliteSpeller, activation, bounded
 from edgelr.vocabulary import Grid
 
@@ -33,8 +33,9 @@ class Linear(Op):
 
     def integer(self, inputs: Sequence[Tensor], grids: Sequence[Grid], out: Grid, weights: IntegerWeights | None) -> Tensor:
         assert weights is not None
-        dtype = exact_dtype(grids[0], weights)
-        acc = F.linear(centred(inputs[0], grids[0]).to(dtype), weights.weight.to(dtype)).double().add_(weights.bias.double())
+        x = centred(inputs[0], grids[0])
+        acc = sum(factor * F.linear(x.to(weight.dtype), weight).double() for factor, weight in exact_parts(grids[0], weights))
+        acc = acc + weights.bias.double()
         return requantize(acc, f32(grids[0].scale) * weights.scale / f32(out.scale), out)
 
     def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
