@@ -1,6 +1,8 @@
 """Batch norm folded into the layer before it: in eval mode it is a scale and a shift of each channel."""
 from __future__ import annotations
 
+import contextlib
+import io
 import copy
 from collections import Counter
 from typing import Any
@@ -42,7 +44,8 @@ def fold_batch_norm(model: nn.Module, example: Tensor) -> nn.Module:
 
 def _export(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     try:
-        return torch.export.export(model, (example,))
+        with contextlib.redirect_stderr(io.StringIO()):  # where it fails, torch prints the graph so far
+            return torch.export.export(model, (example,))
     except Exception as error:  # torch.export raises many kinds; each means the same to the user
         where = failing_module(model, error)
         raise UnsupportedError(f"{where or 'the network'}: its forward() can't be captured as a graph",

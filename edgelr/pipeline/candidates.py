@@ -17,6 +17,7 @@ from edgelr.ranks import Table, rank_candidates
 from edgelr.vocabulary import DENSE, Candidate, Choice, Layer, Scheme
 
 COUNT_MAX = 10  # candidates of one scheme and layer: enough for steps of a tenth
+SPATIAL_MOMENTS_MAX_BYTES = 8 * 2304 * 2305  # 256 channels of 3x3: its refit takes 6 s, and eight times that for 512 channels
 MOMENTS_MAX_BYTES = 1 << 30  # a layer whose second moment is larger is split by its weight alone
 
 
@@ -38,7 +39,8 @@ class Factors:
         for layer in wanted:
             for scheme in layer.schemes:
                 if scheme in schemes:
-                    self._made[layer.name, scheme] = decompose(modules[layer.name], scheme, moments.get(layer.name))
+                    large = scheme == "spatial" and moments_size_bytes(modules[layer.name]) > SPATIAL_MOMENTS_MAX_BYTES
+                    self._made[layer.name, scheme] = decompose(modules[layer.name], scheme, None if large else moments.get(layer.name))
 
     @property
     def decompositions(self) -> Mapping[tuple[str, Scheme], Decomposition]:

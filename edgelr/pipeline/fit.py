@@ -98,7 +98,9 @@ class Fitting:
         seeds: list[Plan] = []
         for number in range(ROUNDS):
             rows, base, limits = self.table(), self.bases(), self.working_limits()
-            self._check(rows, limits, base, rounds)
+            if kept is not None and reachable(rows, limits, base) is not None:
+                break  # corrected prices leave no other plan: the one at hand holds as measured
+            self.check(rows, limits, base)
             plan, search = self.searcher.find(rows, limits, base, seeds)
             evaluations += search.evaluations
             predicted = total(plan, rows, base)
@@ -186,7 +188,8 @@ class Fitting:
                 self.tightened[key] = self.tightened.get(key, 0.0) + 0.01 * measured_us
             self.prices[runtime] = self.prices[runtime].corrected(plan, measured_us)
 
-    def _check(self, rows: Table, limits: Mapping[str, float], base: Mapping[str, float], rounds: Sequence[Round]) -> None:
+    def check(self, rows: Table, limits: Mapping[str, float], base: Mapping[str, float]) -> None:
+        """Raises BudgetError with the least that can where no plan meets the limits, GateError where only a slower one does."""
         error = reachable(rows, limits, base)
         if error is None:
             return

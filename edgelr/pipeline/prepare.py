@@ -72,8 +72,7 @@ def prepare(
     relative = budget_rules.limits(
         [b for b in settings.budgets if b.relative and b.kind == "latency"], dense_costs, runtimes, settings.formats
     )
-    with log.stage("sensitivity"):
-        searcher = searcher_of(settings, source, data.validation or calibration, factors, options, log)
+    searcher = searcher_of(settings, source, data.validation or calibration, factors)
     fitting = Fitting(
         source,
         able,
@@ -92,6 +91,10 @@ def prepare(
         settings.seed,
         log.say,
     )
+    fitting.check(fitting.table(), fitting.working_limits(), fitting.bases())  # before any search: can the budget be met at all?
+    with log.stage("sensitivity"):
+        log.say(f"measuring what each choice does to the outputs of {searcher.scorer.n} held-out samples")
+        searcher.prepare(options)
     return Prepared(fitting, why)
 
 
@@ -110,15 +113,12 @@ def priced(
     return prices
 
 
-def searcher_of(settings: Settings, source: Source, split: Split, factors: candidates.Factors, options: Options, log: Log) -> Searcher:
-    """The search's scorer on held-out samples, with every choice's own effect measured."""
+def searcher_of(settings: Settings, source: Source, split: Split, factors: candidates.Factors) -> Searcher:
+    """The search's scorer on held-out samples."""
     macs = source.macs or source.params
     x, y = gathered(split, affordable_samples(settings.score_samples, macs))
     scorer = GraphScorer(source.graph, x, None if settings.metric == "agreement" else y, factors.product)
-    searcher = Searcher(settings.method, scorer, factors, macs)
-    log.say(f"measuring what each choice does to the outputs of {len(x)} held-out samples")
-    searcher.prepare(options)
-    return searcher
+    return Searcher(settings.method, scorer, factors, macs)
 
 
 def base_costs(

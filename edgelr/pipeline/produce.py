@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgelr.data import Data, Split
 from edgelr.devices import open_session
-from edgelr.export.account import OpAccount, account
+from edgelr.export.account import OpAccount, account, layout_excess
 from edgelr.export.layout import layout_of
 from edgelr.export.readback import check_readback
 from edgelr.export.verify import compare, gate
@@ -51,6 +51,7 @@ class Judged:
     sqnr_db: float
     reference: str
     ops: OpAccount
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,13 @@ def judge(
             scale = product.quantized.grids[product.graph.output].scale
             gate(compare(expected, outputs[: len(x)], scale), format)
         score = metric.score(outputs, split.y, reference, split_name)
-        result[format] = Judged(
-            score, agreement(outputs, None, reference), sqnr_db(own, outputs), told(settings, format, len(x)), account(data, format)
-        )
+        ops = account(data, format)
+        excess = layout_excess(product.graph, data, format)
+        notes = [f"model.int8.{format}: {name} ({kind}) runs in float" for name, kind in ops.float_ops]
+        notes += [f"model.int8.{format}: {name} ({kind}) moves data and is not in the source" for name, kind in excess]
+        compared = told(settings, format, len(x))
+        agreed, noise = agreement(outputs, None, reference), sqnr_db(own, outputs)
+        result[format] = Judged(score, agreed, noise, compared, ops, tuple(notes))
     return result
 
 

@@ -73,20 +73,23 @@ class GraphScorer:
             self._known.update({children[k]: self._total(parts[k]) for k in fresh})
         return [self._known[child] for child in children]
 
-    def divergences(self, moves: Sequence[tuple[str, Choice]], batches: int | None = None) -> list[float]:
+    def divergences(self, moves: Sequence[tuple[str, Choice]], samples: int) -> list[float]:
         """The mean divergence from the source that each move alone causes: the additive error of the search."""
-        sums = [0.0] * len(moves)
-        chosen = self.batches if batches is None else self.batches[:batches]
+        sums, left = [0.0] * len(moves), min(samples, self.n)
         with torch.no_grad():
-            for i, batch in enumerate(chosen):
+            for i, batch in enumerate(self.batches):
+                batch = batch[:left]
                 values = all_values(self.graph, batch)
                 for k, (layer, choice) in enumerate(moves):
                     sums[k] += self._divergence(i, rerun(self.graph, values, layer, self.op(layer, choice)))
-        return [s / sum(len(b) for b in chosen) for s in sums]
+                left -= len(batch)
+                if left <= 0:
+                    break
+        return [s / min(samples, self.n) for s in sums]
 
     def _divergence(self, i: int, output: Tensor) -> float:
         """Kullback-Leibler divergence of the plan's classes from the source's, summed over the batch."""
-        log_p, log_q = (F.log_softmax(v.flatten(1).double(), 1) for v in (self.reference[i], output))
+        log_p, log_q = (F.log_softmax(v.flatten(1).double(), 1) for v in (self.reference[i][: len(output)], output))
         return max(0.0, float(F.kl_div(log_q, log_p, reduction="sum", log_target=True)))
 
     def _batch(self, i: int, output: Tensor) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from edgelr.errors import BudgetError
 from edgelr.pipeline.candidates import Factors
-from edgelr.pipeline.scorer import BATCH, GraphScorer
+from edgelr.pipeline.scorer import GraphScorer
 from edgelr.ranks import Search, Table, additive, beam, energy, error_of, uniform
 from edgelr.vocabulary import DENSE, Choice, Plan
 
@@ -16,6 +16,7 @@ from edgelr.vocabulary import DENSE, Choice, Plan
 SENSITIVITY_MACS = 1.5e12
 SEARCH_MACS = 4e12
 EVALUATIONS_MAX = 1500
+SENSITIVITY_SAMPLES = (16, 512)
 
 
 def affordable_samples(most: int, macs: int) -> int:
@@ -40,12 +41,13 @@ class Searcher:
         if self.method == "energy":
             self.errors = {move: self.factors.error(*move) for move in moves}
             return
-        affordable = SENSITIVITY_MACS / max(1, len(moves) * self.macs / 2) / BATCH
-        batches = max(1, min(len(self.scorer.batches), 4, round(affordable)))
-        self.errors = dict(zip(moves, self.scorer.divergences(moves, batches), strict=True))
+        samples = int(SENSITIVITY_MACS / max(1, len(moves) * self.macs / 2))
+        samples = max(SENSITIVITY_SAMPLES[0], min(SENSITIVITY_SAMPLES[1], samples))
+        self.errors = dict(zip(moves, self.scorer.divergences(moves, samples), strict=True))
 
     def error(self, layer: str, choice: Choice) -> float:
-        return self.errors[layer, choice]
+        """The additive error of a choice; 0 before ``prepare``, when only costs matter."""
+        return self.errors.get((layer, choice), 0.0)
 
     def find(self, table: Table, limits: Mapping[str, float], base: Mapping[str, float], seeds: Sequence[Plan] = ()) -> tuple[Plan, Search]:
         """The plan, and how it was found. Raises BudgetError, with the least that can, if no plan meets the limits."""

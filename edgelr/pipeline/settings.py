@@ -96,6 +96,8 @@ def preflight(out: str, force: bool) -> Path:
             f"{out} exists and is not empty", "an earlier result is not overwritten unasked", "name another folder, or add --force"
         )
     parent = path if path.is_dir() else next(p for p in path.resolve().parents if p.exists())
+    if not parent.is_dir():
+        raise UsageError(f"{out} can't be written", f"{parent.name} is a file, not a folder", "name another folder with -o")
     if not os.access(parent, os.W_OK):
         raise UsageError(
             f"{out} can't be written", f"there is no permission to write in {parent.name or parent}", "name another folder with -o"

@@ -81,12 +81,31 @@ def read(settings: Settings, model: nn.Module | None = None, data: Data | None =
         data = read_data(settings.data, settings.recipe or None, settings.input_shape or None, settings.seed)
     name, network = read_network(settings, model)
     source = inspect(name, network, input_shape(settings, data))
+    check_parts(source, data, settings.metric)
     if data.calibration is None:
         raise BadInputError(
             "there is no calibration sample", "the data have no part that may be used for it", "add x (unlabelled) or x_train to the data"
         )
     warnings = [w.text for w in check_inputs(network, first(data.calibration, 256))]
     return Source(**{**vars(source), "warnings": (*source.warnings, *warnings)}), data
+
+
+def check_parts(source: Source, data: Data, metric: str) -> None:
+    """Every part has the network's input shape, and labels that its outputs can give. Raises BadInputError."""
+    outputs = source.graph.shapes[source.graph.output]
+    for name, part in data.parts().items():
+        if part.sample_shape != source.shape:
+            raise BadInputError(
+                f"samples of {name} have the wrong shape",
+                f"they are {'x'.join(map(str, part.sample_shape))}, the others or --input {'x'.join(map(str, source.shape))}",
+                "give all parts the shape that the network takes",
+            )
+        if metric in ("", "accuracy") and part.y is not None and len(outputs) == 1 and part.y.max() >= outputs[0]:
+            raise BadInputError(
+                f"label {int(part.y.max())} of {name} is out of range",
+                f"the network has {outputs[0]} outputs, so its classes are 0 to {outputs[0] - 1}",
+                "number the classes as the network does, or name another --metric",
+            )
 
 
 def inspect(name: str, network: nn.Module, shape: tuple[int, ...]) -> Source:

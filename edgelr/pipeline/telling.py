@@ -82,7 +82,7 @@ class Told:
                 for i, x in enumerate(self.fitted.rounds if self.fitted else ())
                 for r in x.measured_ms
             ),
-            warnings=(*source.warnings, *self._drifting()),
+            warnings=(*source.warnings, *self._drifting(), *(note for j in self.judged.values() for note in j.notes)),
             command=command,
         )
 
