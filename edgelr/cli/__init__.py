@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import tempfile
@@ -17,7 +16,7 @@ def main() -> None:
     from edgelr.cli.app import app
     from edgelr.cli.render import complain
 
-    logging.getLogger("torch").setLevel(logging.ERROR)
+    os.environ.setdefault("TORCH_LOGS", "-all")  # errors only; torch reads it when it is imported
     code = Exit.OK
     try:
         try:

@@ -39,7 +39,7 @@ AllowSlower = Annotated[bool, typer.Option("--allow-slower", help="Accept a netw
 Force = Annotated[bool, typer.Option("--force", help="Replace the files of an existing output folder.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Choose and measure, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr, warnings and errors alone.")]
 
 
 def shape_of(text: str) -> tuple[int, ...]:

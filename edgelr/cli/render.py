@@ -25,13 +25,14 @@ def complain(error: EdgelrError) -> None:
 
 
 def teller(quiet: bool) -> Callable[[str], None]:
-    """Prints each step on stderr with the seconds since the start."""
-    if quiet:
-        return lambda text: None
+    """Prints each step on stderr with the seconds since the start; where quiet, warnings alone."""
     start, console = time.perf_counter(), Console(stderr=True, soft_wrap=True, highlight=False)
 
     def tell(text: str) -> None:
-        style = "yellow" if text.startswith("warning:") else ""
+        warning = text.startswith("warning:")
+        if quiet and not warning:
+            return
+        style = "yellow" if warning else ""
         console.print(f"{time.perf_counter() - start:6.1f} s  ", style="dim", end="")
         console.print(text, style=style, markup=False)
 

@@ -17,9 +17,11 @@ def verify(out: Annotated[str, typer.Argument(help="The folder of a finished run
 
     from edgelr.pipeline.recheck import recheck
 
+    import textwrap
+
     findings = recheck(Path(out), teller(quiet))
     if json:
         answer(jsonlib.dumps({"schema": 1, "checks": findings}, indent=1))
     else:
         for finding in findings:
-            answer(f"ok  {finding}")
+            answer(textwrap.fill(f"ok  {finding}", 80, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False))

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import copy
+import io
 from collections import Counter
 from typing import Any
 

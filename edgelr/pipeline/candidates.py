@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,14 @@ from edgelr.factorize import Decomposition, break_even_rank, choice_cost, collec
 from edgelr.graph import Graph
 from edgelr.graph.ops import Conv, Linear
 from edgelr.graph.splice import Halves
-from edgelr.pipeline.source import Source
+from edgelr.pipeline.source import BATCH, Source
 from edgelr.ranks import Table, rank_candidates
 from edgelr.vocabulary import DENSE, Candidate, Choice, Layer, Scheme
 
 COUNT_MAX = 10  # candidates of one scheme and layer: enough for steps of a tenth
 SPATIAL_MOMENTS_MAX_BYTES = 8 * 2304 * 2305  # 256 channels of 3x3: its refit takes 6 s, and eight times that for 512 channels
+MOMENTS_MACS = 1e12  # gathering moments takes rows * size^2 of each layer's patches: about a minute of one core in float64
+MOMENTS_ROWS = 4096  # of a batch, for each layer
 MOMENTS_MAX_BYTES = 1 << 30  # a layer whose second moment is larger is split by its weight alone
 
 
@@ -35,7 +38,8 @@ class Factors:
         modules = dict(self.source.folded.named_modules())
         wanted = [layer for layer in layers if set(layer.schemes) & set(schemes)]
         small = [w.name for w in wanted if self.aware and moments_size_bytes(modules[w.name]) <= MOMENTS_MAX_BYTES]
-        moments = collect_moments(self.source.folded, small, batches()) if small else {}
+        enough = affordable_batches([w for w in wanted if w.name in small])
+        moments = collect_moments(self.source.folded, small, batches()[:enough], MOMENTS_ROWS) if small else {}
         for layer in wanted:
             for scheme in layer.schemes:
                 if scheme in schemes:
@@ -64,6 +68,15 @@ class Factors:
             weight, bias = self._made[layer, choice.scheme].product(choice.rank)
             self._products[layer, choice] = weight.detach(), torch.zeros(weight.shape[0]) if bias is None else bias.detach()
         return self._products[layer, choice]
+
+
+def affordable_batches(layers: Sequence[Layer]) -> int:
+    """How many batches the moments of these layers are gathered from: as many as ``MOMENTS_MACS`` allow, one at least."""
+    each = 0.0
+    for layer in layers:
+        rows = min(MOMENTS_ROWS, BATCH * (prod(layer.out_shape[1:]) if layer.kind != "linear" else prod(layer.out_shape[:-1])))
+        each += rows * layer.groups * (prod(layer.weight_shape[1:])) ** 2
+    return max(1, int(MOMENTS_MACS / max(each, 1.0)))
 
 
 def factorisable(layers: Sequence[Layer], graph: Graph, folded: nn.Module) -> tuple[list[Layer], dict[str, str]]:

@@ -110,7 +110,7 @@ class Fitting:
             rounds.append(
                 Round({r: predicted[f"us:{r}"] * drift[r] / 1e3 for r in self.prices}, {r: m["plan"].median for r, m in measured.items()})
             )
-            over = self._over(files, measured)
+            over = self._over(plan, files, measured)
             apart = max(
                 (abs(a / b - 1) for a, b in zip(rounds[-1].predicted_ms.values(), rounds[-1].measured_ms.values(), strict=True)), default=0
             )
@@ -143,7 +143,8 @@ class Fitting:
         """The plan's measured latency at the machine's speed of when prices were made."""
         return m.ratio("plan", "dense").median * self.dense_us(runtime)
 
-    def _late(self, measured: Mapping[str, Measurement]) -> list[str]:
+    def _late(self, plan: Plan, measured: Mapping[str, Measurement]) -> list[str]:
+        guarded = self.never_slower and bool(plan.factorised())  # the dense network is slower than itself by noise alone
         late = []
         for r, m in measured.items():
             key = f"us:{r}"
@@ -152,18 +153,18 @@ class Fitting:
             if (
                 (share is not None and ratio > share)
                 or (absolute is not None and m["plan"].median * 1e3 > absolute)
-                or (self.never_slower and m.ratio("plan", "dense").median > SLOWER)
+                or (guarded and m.ratio("plan", "dense").median > SLOWER)
             ):
                 late.append(key)
         return late
 
-    def _over(self, files: Mapping[Format, bytes], measured: Mapping[str, Measurement]) -> list[str]:
+    def _over(self, plan: Plan, files: Mapping[Format, bytes], measured: Mapping[str, Measurement]) -> list[str]:
         large = [f"bytes:{f}" for f, d in files.items() if len(d) > self.limits.get(f"bytes:{f}", float("inf"))]
-        return large + self._late(measured)
+        return large + self._late(plan, measured)
 
-    def still_over(self, measured: Mapping[str, Measurement]) -> bool:
+    def still_over(self, plan: Plan, measured: Mapping[str, Measurement]) -> bool:
         """Whether the final files are over a latency limit; if so, the next fit aims lower."""
-        late = self._late({r: m for r, m in measured.items() if r in self.prices})
+        late = self._late(plan, {r: m for r, m in measured.items() if r in self.prices})
         for key in late:
             self.tightened[key] = self.tightened.get(key, 0.0) + 0.02 * self.dense_us(key.removeprefix("us:"))
         return bool(late)

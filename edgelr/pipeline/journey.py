@@ -62,7 +62,7 @@ def compress(
                 r: measure_pair(dense.files[f], product.files[f], f, machine.on, machine.threads, settings.seed)
                 for f, r in machine.runtimes.items()
             }
-        if prepared is None or not prepared.fitting.still_over(measured):
+        if prepared is None or not prepared.fitting.still_over(product.plan, measured):
             break
     with log.stage("judge"):
         judged = dense_judged if product is dense else judge(product, held, held_name, reference, metric, settings, source.macs)

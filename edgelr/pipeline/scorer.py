@@ -62,7 +62,9 @@ class GraphScorer:
         """Scores of ``parent`` with one layer chosen anew, for each move; the parent's values are computed once a batch."""
         children = [parent.replace(layer, choice) for layer, choice in moves]
         fresh = [k for k, child in enumerate(children) if child not in self._known]
-        if fresh:
+        if len(fresh) == 1:
+            self.score(children[fresh[0]])  # one pass; the parent's values would be another
+        elif fresh:
             graph = self._with(parent)
             parts: dict[int, list[tuple[float, float]]] = {k: [] for k in fresh}
             with torch.no_grad():

@@ -45,13 +45,14 @@ def additive(table: Table, limits: Limits, base: Base) -> Additive:
     known = threshold_plan(table, limits, base)
     ceiling = math.inf if known is None else error_of(known, table)
     found, bound, optimal = _within(ceiling, table, limits, base)
+    plans = [p for p in (known, found) if p is not None]
+    if not plans:
+        raise jointly_infeasible(table, limits, base)
     # The scale follows the ceiling: solved again at the found error, the solver's slack is small beside the optimum.
     while found is not None and 0 < error_of(found, table) < ceiling / 10:
         ceiling = error_of(found, table)
         found, bound, optimal = _within(ceiling, table, limits, base)
-    plans = [p for p in (found, known) if p is not None]
-    if not plans:
-        raise jointly_infeasible(table, limits, base)
+        plans += [found] if found is not None else []
     best = min(plans, key=lambda p: error_of(p, table))
     error = error_of(best, table)
     bound = min(error, max(0.0, bound))

@@ -23,7 +23,7 @@ class RandomNet(nn.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        r = random.Random(seed)  # noqa: S311  chooses test cases
+        r = random.Random(seed)
         self.shape = (c, h, w) = r.choice([1, 3, 5, 8]), r.randint(6, 14), r.randint(6, 14)
         self.steps: list[tuple[str, object]] = []
         self.held = nn.ModuleList()
@@ -106,5 +106,6 @@ def test_a_random_network_is_the_same_everywhere(seed: int) -> None:
     values = dict(session.values())
     for node in q.graph.nodes:
         if node.name in values and all(i in values for i in node.inputs):
-            ours = node.op.integer([values[i] for i in node.inputs], [q.grids[i] for i in node.inputs], q.grids[node.name], q.weights.get(node.name))
+            ours = node.op.integer([values[i] for i in node.inputs], [q.grids[i] for i in node.inputs], q.grids[node.name],
+                                   q.weights.get(node.name))
             assert (ours - values[node.name]).abs().max() <= 1, f"{node.name} ({type(node.op).__name__})"
