@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 import typer
 
 from edgelr.cli import compress, demo, doctor, inspect, verify
@@ -26,7 +28,5 @@ app.command("doctor")(doctor.doctor)
 def start(version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True)) -> None:
     """Compress a PyTorch network to a budget on a device: int8 .tflite and .onnx, measured."""
     if version:
-        from edgelr import __version__
-
-        typer.echo(f"edgelr {__version__}")
+        typer.echo(f"edgelr {metadata.version('edgelr')}")
         raise typer.Exit

@@ -14,10 +14,9 @@ from edgelr.cli.render import answer, teller
 def verify(out: Annotated[str, typer.Argument(help="The folder of a finished run.")], json: o.Json = False, quiet: o.Quiet = False) -> None:
     """Check a run's files: unchanged since the report, readable, int8 throughout, and alike in both runtimes."""
     import json as jsonlib
+    import textwrap
 
     from edgelr.pipeline.recheck import recheck
-
-    import textwrap
 
     findings = recheck(Path(out), teller(quiet))
     if json:

@@ -22,7 +22,7 @@ FLOORS = {
     "latency": 7,
     "report": 8,
     "pipeline": 9,
-    "cli": 10,
+    "cli": 10, "api": 10,  # the same calls, from the shell and from Python
     "__init__": TOP, "__main__": TOP,
 }  # fmt: skip
 OUTSIDE = {
