@@ -1,4 +1,5 @@
 """A tiny trained network with its data, as the files that a user would have, and the command line run in this process."""
+
 from __future__ import annotations
 
 import io
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CLASSES, SIZE = 4, 8
-NET = '''
+NET = """
 import torch
 from torch import nn
 
@@ -28,9 +29,16 @@ def tiny():
         nn.Conv2d(32, 48, 3, 2, padding=1, bias=False), nn.BatchNorm2d(48), nn.ReLU(),
         nn.Conv2d(48, 48, 3, padding=1, bias=False), nn.BatchNorm2d(48), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 4))
-'''
+"""
 CONTRACT_FILES = {
-    "model.int8.tflite", "model.int8.onnx", "model.safetensors", "plan.toml", "report.json", "report.html", "run.toml", "log.jsonl",
+    "model.int8.tflite",
+    "model.int8.onnx",
+    "model.safetensors",
+    "plan.toml",
+    "report.json",
+    "report.html",
+    "run.toml",
+    "log.jsonl",
 }
 SHORT = ("--score-samples", "64", "--calibration-samples", "64")
 
@@ -77,8 +85,11 @@ def network() -> nn.Module:
 
 
 def arrays() -> dict[str, np.ndarray]:
-    return {f"{axis}_{part}": v for seed, (part, n) in enumerate((("train", 192), ("val", 128), ("test", 192)), 2)
-            for axis, v in zip("xy", samples(n, seed), strict=True)}
+    return {
+        f"{axis}_{part}": v
+        for seed, (part, n) in enumerate((("train", 192), ("val", 128), ("test", 192)), 2)
+        for axis, v in zip("xy", samples(n, seed), strict=True)
+    }
 
 
 def write_inputs(folder: Path) -> Path:
@@ -108,8 +119,12 @@ def edgelr(*argv: str, columns: int = 80) -> Done:
     from edgelr.cli import main
 
     out, err = io.StringIO(), io.StringIO()
-    with (patch.object(sys, "argv", ["edgelr", *argv]), patch.dict(os.environ, {"COLUMNS": str(columns), "NO_COLOR": "1"}),
-          redirect_stdout(out), redirect_stderr(err)):
+    with (
+        patch.object(sys, "argv", ["edgelr", *argv]),
+        patch.dict(os.environ, {"COLUMNS": str(columns), "NO_COLOR": "1"}),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
         try:
             main()
         except SystemExit as ended:

@@ -1,4 +1,5 @@
 """The data that benchmarks run on: JPEGs read when they are needed, cut into parts once and for all by seed."""
+
 from __future__ import annotations
 
 import io
@@ -14,7 +15,7 @@ CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of
 
 
 class Jpegs:
-    """Images ``chosen`` of an .npz (``blob``, ``offsets``, ``labels``) as float32 [n, 3, H, W]: (pixel - subtract) / divide, pixels 0 to 255."""
+    """Images ``chosen`` of an .npz (``blob``, ``offsets``, ``labels``): float32 [n, 3, H, W], (pixel - subtract) / divide of pixels 0 to 255."""
 
     def __init__(self, file: Path, chosen: np.ndarray[Any, Any], subtract: tuple[float, ...], divide: tuple[float, ...]) -> None:
         with np.load(file) as held:
@@ -51,7 +52,8 @@ def cifar10(shared: Path, calibration: int = 512, selection: int = 5_000, test: 
         validation=Jpegs(train, held_out[:selection], *scale).split(),
         test=Jpegs(tested, rng.permutation(10_000)[:test], *scale).split(),
         calibration=Jpegs(train, rng.permutation(seen)[:calibration], *scale).split(),
-        name="CIFAR-10 (JPEG copy)")
+        name="CIFAR-10 (JPEG copy)",
+    )
 
 
 def photos(shared: Path, calibration: int, selection: int, test: int, labelled: bool) -> Data:

@@ -41,7 +41,13 @@ def batches(split: Split) -> Iterator[tuple[torch.Tensor, np.ndarray[Any, Any]]]
 def compared(q: Quantized, split: Split) -> dict[str, Any]:
     """Both files against the integer simulator on every image, and the accuracy of all three."""
     files = {"onnx": open_session(onnx_bytes(q), "onnx"), "tflite": open_session(tflite_bytes(q), "tflite")}
-    right, same, equal, values, worst = {"simulator": 0, "onnx": 0, "tflite": 0}, {f: 0 for f in files}, {f: 0 for f in files}, 0, {f: 0 for f in files}
+    right, same, equal, values, worst = (
+        {"simulator": 0, "onnx": 0, "tflite": 0},
+        dict.fromkeys(files, 0),
+        dict.fromkeys(files, 0),
+        0,
+        dict.fromkeys(files, 0),
+    )
     reals_equal = True
     for x, y in batches(split):
         integers = simulate_integers(q, x)
@@ -83,7 +89,9 @@ def main() -> None:
     for method in METHODS:
         found = cells.cell(method, lambda method=method: compared(calibrate(source.graph, first(calibration, 512), method), test))
         accuracy = found["accuracy"]
-        rows.append((method, f"{base:.2%}", *(f"{accuracy[k]:.2%} ({100 * (accuracy[k] - base):+.2f})" for k in ("simulator", "tflite", "onnx"))))
+        rows.append(
+            (method, f"{base:.2%}", *(f"{accuracy[k]:.2%} ({100 * (accuracy[k] - base):+.2f})" for k in ("simulator", "tflite", "onnx")))
+        )
         for format in ("onnx", "tflite"):
             f = found[format]
             bits = ("yes" if found["onnx_bits_equal"] else "**no**") if format == "onnx" else "not asked"
@@ -92,10 +100,14 @@ def main() -> None:
     exact = all(cells.done[m]["onnx"]["equal"] == 1 and cells.done[m]["onnx_bits_equal"] for m in METHODS)
     agreeing = min(cells.done[m]["tflite"]["agreement"] for m in METHODS)
     publish(
-        chosen.out, "ResNet-20 on CIFAR-10, dense int8", sum(cells.seconds.values()) or time.perf_counter() - start, chosen.quick,
-        f"All numbers measured: each file run in its runtime on this machine, on {len(test):,} test images (CIFAR-10, JPEG copy); ranges from "
+        chosen.out,
+        "ResNet-20 on CIFAR-10, dense int8",
+        sum(cells.seconds.values()) or time.perf_counter() - start,
+        chosen.quick,
+        f"All numbers measured: each file run in its runtime here, on {len(test):,} test images of CIFAR-10 (JPEG copy); ranges from "
         f"{len(calibration)} training images. In brackets: points against float.",
-        "## Test accuracy", table(("ranges", "float", "integer simulator", ".tflite", ".onnx"), rows),
+        "## Test accuracy",
+        table(("ranges", "float", "integer simulator", ".tflite", ".onnx"), rows),
         f"Within 0.3 points of float everywhere: **{'yes' if within else 'no'}**.",
         "## Against the integer simulator",
         table(("ranges", "file", "same class", "equal logits", "largest difference, steps", "real outputs equal bit for bit"), exactness),

@@ -23,6 +23,7 @@ from bench_table import Cells, need, parser, publish, table
 from nets import resnet20
 from scipy.stats import norm
 
+from edgelr.factorize import choice_cost
 from edgelr.graph import run
 from edgelr.pipeline import candidates
 from edgelr.pipeline.prepare import counted_costs
@@ -62,7 +63,7 @@ def worked(work: Work) -> Iterator[tuple[str, dict[str, Any], float]]:
     calibration = data.calibration
     source = inspect("resnet20", resnet20(work.shared).model, (3, 32, 32))
     schemes: tuple[Scheme, ...] = (work.scheme, "linear")
-    able, _ = candidates.factorisable(source.layers, source.graph, source.folded)
+    able, _, _ = candidates.factorisable(source.layers, source.graph, source.folded)
     options = candidates.choices(able, schemes, STEPS, ["params"])
     factors = candidates.Factors(source, aware=work.aware)
     factors.prepare([w for w in able if w.name in options], schemes, lambda: list(first(calibration, work.calibration)))
@@ -77,14 +78,14 @@ def worked(work: Work) -> Iterator[tuple[str, dict[str, Any], float]]:
     measured = candidates.table(able, options, lambda name, choice: {}, effect)
     tails = candidates.table(able, options, lambda name, choice: {}, factors.error)
     by_name = {layer.name: layer for layer in source.layers}
-    inside = sum(candidates.choice_cost(by_name[name], DENSE)[0] for name in options)
+    inside = sum(choice_cost(by_name[name], DENSE)[0] for name in options)
     base = {"params": counted_costs(source, Plan())["params"] - inside}
     tested = [(b.contiguous(memory_format=torch.channels_last), label) for b, label in data.test.batches(128)]
 
     def right(plan: Plan) -> str:
         graph = source.graph.with_ops({n: scorer.op(n, c) for n, c in plan.factorised().items()})
         with torch.no_grad():
-            hits = np.concatenate([(run(graph, b).argmax(1) == label).numpy() for b, label in tested])
+            hits = np.concatenate([run(graph, b).argmax(1).eq(label).numpy() for b, label in tested])
         return np.packbits(hits).tobytes().hex()
 
     for share in work.shares:
@@ -128,8 +129,11 @@ def main() -> None:
     chosen = options.parse_args()
     need(chosen.shared, *FILES)
     shares = (0.5,) if chosen.quick else SHARES
-    counts = {"calibration": 64, "selection": 64, "test": 128, "evaluations": 64} if chosen.quick else {
-        "calibration": 512, "selection": 1_000, "test": 10_000, "evaluations": 250}
+    counts = (
+        {"calibration": 64, "selection": 64, "test": 128, "evaluations": 64}
+        if chosen.quick
+        else {"calibration": 512, "selection": 1_000, "test": 10_000, "evaluations": 250}
+    )
     cells = Cells(chosen.out, {**counts, "shares": shares, "torch": torch.__version__})
     works = []
     for aware in (True, False):
@@ -160,20 +164,31 @@ def main() -> None:
     for share in shares:
         for scheme in SCHEMES:
             best = cells.done[f"{share} {scheme} True beam"]
-            others = {}
+            others: dict[str, dict[str, Any]] = {}
             for aware in (False, True):
                 found = {m: cells.done[f"{share} {scheme} {aware} {m}"] for m in METHODS}
-                rows.append((f"{share:.0%}", scheme, "activation-aware" if aware else "plain",
-                             *(f"{hits(c, n).mean():.2%} ({c['params']:,.0f})" for c in found.values()), found["beam"]["scored"]))
+                rows.append(
+                    (
+                        f"{share:.0%}",
+                        scheme,
+                        "activation-aware" if aware else "plain",
+                        *(f"{hits(c, n).mean():.2%} ({c['params']:,.0f})" for c in found.values()),
+                        found["beam"]["scored"],
+                    )
+                )
                 others |= {f"{m}, {'aware' if aware else 'plain'}": c for m, c in found.items() if not (aware and m == "beam")}
             rival = max(others, key=lambda m: hits(others[m], n).mean())
             lead, noise = against(hits(best, n), hits(others[rival], n))
             verdict = "wins" if lead > noise else "ties" if lead >= -noise else "**loses**"
             ahead.append((f"{share:.0%}", scheme, rival, f"{lead:+.2f} ± {noise:.2f}", verdict))
     publish(
-        chosen.out, "Which plan keeps most accuracy: ResNet-20 on CIFAR-10 at equal size, no training", cells.done.get("wall", 0.0), chosen.quick,
+        chosen.out,
+        "Which plan keeps most accuracy: ResNet-20 on CIFAR-10 at equal size, no training",
+        cells.done.get("wall", 0.0),
+        chosen.quick,
         f"Test accuracy of the factorised float network, measured on {n:,} test images (CIFAR-10, JPEG copy); in brackets its parameters, "
-        f"counted. Shares are of the source's parameters, ranks are multiples of {STEPS}. Plans were chosen on {counts['selection']:,} held-out training "
+        f"counted. Shares are of the source's parameters, ranks are multiples of {STEPS}. Plans were chosen on "
+        f"{counts['selection']:,} held-out training "
         f"images, factors made aware by {counts['calibration']} others; a beam may score {counts['evaluations']} plans.",
         table(("share", "scheme", "factors", *METHODS, "plans scored by beam (counted)"), rows),
         "## Beam with activation-aware factors against the best of all others",

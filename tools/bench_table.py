@@ -1,4 +1,4 @@
-"""What every benchmark shares: its arguments, cells that survive an interruption, and a Markdown page that tells how each number was got."""
+"""What every benchmark shares: its arguments, cells that survive an interruption, and a Markdown page with command, machine and versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import datetime
 import json
 import os
-import resource
 import shlex
 import sys
 import time
@@ -25,7 +24,9 @@ def parser(description: str | None, name: str) -> argparse.ArgumentParser:
     """The arguments that all benchmarks take. ``name``: what the page is usually called."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared", help="folder with models/ and data/")
-    made.add_argument("--out", type=Path, help=f"Markdown file to write, as in docs/benchmarks/{name}.md; unfinished work is kept beside it")
+    made.add_argument(
+        "--out", type=Path, help=f"Markdown file to write, as in docs/benchmarks/{name}.md; unfinished work is kept beside it"
+    )
     made.add_argument("--quick", action="store_true", help="few samples: shows that it runs, the numbers mean nothing")
     return made
 
@@ -111,8 +112,3 @@ def publish(out: Path | None, title: str, seconds: float, quick: bool, *parts: s
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
-
-
-def peak_rss_mb() -> float:
-    """The most memory this process has held so far, in MB (Linux counts it in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

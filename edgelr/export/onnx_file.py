@@ -86,6 +86,12 @@ class OnnxWriter:
     def bias(self, name: str, values: Any, scale: Any) -> ir.Value:
         return self._dequantized(values, scale)
 
+    def scalar(self, name: str, value: int, grid: Grid) -> ir.Value:
+        """One number of a grid, as a real value."""
+        inputs = [self.constant("", np.uint8(value + 128)), self.constant("", np.float32(grid.scale)),
+                  self.constant("", np.uint8(grid.zero_point + 128))]
+        return self.emit("DequantizeLinear", inputs, f"{name}/dequantize")
+
     def pin(self, real: ir.Value, name: str, grid: Grid) -> ir.Value:
         """A real value put on a grid, as the integer value NAME/q, and taken off again."""
         parameters = [self.constant("", np.float32(grid.scale)), self.constant("", np.uint8(grid.zero_point + 128))]

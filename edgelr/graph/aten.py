@@ -25,6 +25,7 @@ from edgelr.graph.ops import (
     Permute,
     Reshape,
     Shape,
+    Shift,
     Sigmoid,
     Softmax,
 )
@@ -129,9 +130,10 @@ def hard_sigmoid(s: Site, x: str) -> str:
 
 @rule("hardswish.default", "hardswish_.default")
 def hard_swish(s: Site, x: str) -> str:
-    """x * hard_sigmoid(x)."""
-    gate = s.b.affine(f"{s.name}/gate", x, torch.tensor(1 / 6), torch.tensor(0.5), False)
-    return s.b.add(s.name, Mul(), x, s.b.clamp(f"{s.name}/bound", gate, (0.0, 1.0), True))
+    """x * relu6(x + 3) / 6. The sixth goes into the weights behind; what is below -3 gives 0 and needs no place on x's grid."""
+    x = s.b.clamp(f"{s.name}/useful", x, (-3.0, INFINITY), s.single)
+    product = s.b.add(s.name, Mul(), x, s.b.add(f"{s.name}/gate", Shift(3.0, RELU6), x))
+    return s.b.affine(f"{s.name}/sixth", product, torch.tensor(1 / 6), torch.tensor(0.0), False)
 
 
 @rule("sigmoid.default", "sigmoid_.default")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from edgelr.graph.bounds import bounded_by, settled
+from edgelr.graph.factors import absorbed
 from edgelr.graph.ir import Graph, Node
 from edgelr.graph.ops import NO_CLAMP, Conv, GlobalMean, Linear, MaxPool, Op, Pad, Permute, Requantize, Reshape, Shape
 from edgelr.graph.ops.base import Clamp
@@ -40,7 +41,7 @@ class Builder:
         return self.nodes[value].op if value in self.nodes else None
 
     def graph(self, output: str) -> Graph:
-        return settled(Graph.build(self.input, self.shapes[self.input], list(self.nodes.values()), output))
+        return absorbed(settled(Graph.build(self.input, self.shapes[self.input], list(self.nodes.values()), output)))
 
     def clamp(self, name: str, value: str, clamp: Clamp, single: bool) -> str:
         """Bound a value: in the operation that makes it where only this reads it, else as an operation of its own."""

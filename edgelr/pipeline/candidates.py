@@ -30,6 +30,7 @@ class Factors:
 
     source: Source
     aware: bool = True
+    factors: dict[str, float] = field(default_factory=dict)  # on the first half of a layer's pair, see ``factorisable``
     _made: dict[tuple[str, Scheme], Decomposition] = field(default_factory=dict)
     _products: dict[tuple[str, Choice], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -59,14 +60,15 @@ class Factors:
         first, second = self._made[layer, choice.scheme].pair(choice.rank)
         weights = [m.weight.detach() for m in (first, second) if isinstance(m.weight, Tensor)]
         bias = second.bias.detach() if isinstance(second.bias, Tensor) else torch.zeros(weights[1].shape[0])
-        return Halves(choice.scheme, weights[0], weights[1], bias)
+        return Halves(choice.scheme, weights[0] * self.factors.get(layer, 1.0), weights[1], bias)
 
     def product(self, layer: str, choice: Choice) -> tuple[Tensor, Tensor]:
         """Dense weight and bias that the choice amounts to."""
         if (layer, choice) not in self._products:
             assert choice.rank is not None
             weight, bias = self._made[layer, choice.scheme].product(choice.rank)
-            self._products[layer, choice] = weight.detach(), torch.zeros(weight.shape[0]) if bias is None else bias.detach()
+            weight = weight.detach() * self.factors.get(layer, 1.0)
+            self._products[layer, choice] = weight, torch.zeros(weight.shape[0]) if bias is None else bias.detach()
         return self._products[layer, choice]
 
 
@@ -79,21 +81,36 @@ def affordable_batches(layers: Sequence[Layer]) -> int:
     return max(1, int(MOMENTS_MACS / max(each, 1.0)))
 
 
-def factorisable(layers: Sequence[Layer], graph: Graph, folded: nn.Module) -> tuple[list[Layer], dict[str, str]]:
-    """The layers whose operation in the graph holds exactly their weight, and for the others why not."""
+def factorisable(layers: Sequence[Layer], graph: Graph, folded: nn.Module) -> tuple[list[Layer], dict[str, str], dict[str, float]]:
+    """The layers whose operation in the graph holds their weight, for the others why not, and the factors on those weights.
+
+    A hard-swish leaves its 1/6 to the weights behind it: such a layer is factorised as it is, its pair multiplied afterwards.
+    """
     modules, operations = dict(folded.named_modules()), {n.name: n.op for n in graph.nodes}
-    able, why = [], {}
+    able, why, factors = [], {}, {}
     for layer in layers:
         op = operations.get(layer.name)
         if not layer.schemes:
             why[layer.name] = layer.reason
         elif not isinstance(op, Conv | Linear):
             why[layer.name] = "its operation is not in the captured graph under its name"
-        elif not torch.equal(op.weight, modules[layer.name].weight):
+        elif (factor := _factor(op, modules[layer.name])) is None:
             why[layer.name] = "the activation behind it is part of its weights"
         else:
             able.append(layer)
-    return able, why
+            factors[layer.name] = factor
+    return able, why, factors
+
+
+def _factor(op: Conv | Linear, module: nn.Module) -> float | None:
+    """The number by which an operation's weight is its module's; None if it isn't by one number, or the bias isn't the same."""
+    weight, bias = module.weight, module.bias
+    assert isinstance(weight, Tensor)
+    at = int(weight.abs().argmax())
+    factor = float(op.weight.flatten()[at] / weight.flatten()[at]) if float(weight.abs().max()) else 1.0
+    own = torch.zeros_like(op.bias) if bias is None else bias
+    same = torch.allclose(op.weight, weight * factor, rtol=1e-5, atol=1e-12) and torch.equal(op.bias, own)  # type: ignore[arg-type]
+    return factor if same else None
 
 
 def choices(

@@ -82,8 +82,15 @@ class Fitting:
         return {**self.base, **{f"us:{r}": p.base_us for r, p in self.prices.items()}}
 
     def working_limits(self) -> dict[str, float]:
-        """The limits to plan for: a margin under the latency budgets, corrections from earlier rounds, never slower than dense."""
-        result = {k: v * (MARGIN if k.startswith("us:") else 1) for k, v in self.limits.items()}
+        """The limits to plan for: a margin under the latency budgets, corrections from earlier rounds, never slower than dense.
+
+        The margin is given up where no plan keeps it: what can't be met is then told in the user's own numbers.
+        """
+        limits = self._limits(MARGIN)
+        return limits if reachable(self.table(), limits, self.bases()) is None else self._limits(1.0)
+
+    def _limits(self, margin: float) -> dict[str, float]:
+        result = {k: v * (margin if k.startswith("us:") else 1) for k, v in self.limits.items()}
         if self.never_slower:
             for runtime, p in self.prices.items():
                 dense_us = p.predicted_us(Plan(), self.options)

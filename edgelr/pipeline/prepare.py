@@ -51,7 +51,7 @@ def prepare(
     assert calibration is not None
     steps = max(target.rank_steps[r] for r in target.runtimes if r in runtimes)
     with log.stage("factorize"):
-        able, why = candidates.factorisable(source.layers, source.graph, source.folded)
+        able, why, factors.factors = candidates.factorisable(source.layers, source.graph, source.folded)
         options = candidates.choices(able, settings.schemes, steps, kinds)
         why |= {w.name: f"no rank on this target's steps of {steps} costs less than dense" for w in able if w.name not in options}
         log.say(f"{len(options)} of {len(source.layers)} layers have candidates: {sum(map(len, options.values()))} choices; decomposing")

@@ -1,4 +1,5 @@
 """Bad input on the command line: each its own error, with the contract's exit code, what, why and what to try; nothing half-written."""
+
 from __future__ import annotations
 
 import os
@@ -60,20 +61,36 @@ def test_the_least_that_can_is_then_met(inputs: Path, tmp_path: Path) -> None:
     import edgelr as library
     from edgelr import BudgetError
 
-    asked = {"weights": str(inputs / "w.safetensors"), "allow_slower": True, "formats": ("onnx",), "method": "additive", "score_samples": 64}
+    asked = {
+        "weights": str(inputs / "w.safetensors"),
+        "allow_slower": True,
+        "formats": ("onnx",),
+        "method": "additive",
+        "score_samples": 64,
+    }
     with pytest.raises(BudgetError) as told:
         library.compress(f"{inputs}/net.py:tiny", f"{inputs}/d.npz", budget="1KB", **asked)
     least = told.value.least["bytes:onnx"]
     assert library.compress(f"{inputs}/net.py:tiny", f"{inputs}/d.npz", budget=f"{least + 300:.0f}B", **asked).met
 
 
-@pytest.mark.parametrize(("more", "told"), [
-    (("--budget", "half"), "can't read the budget 'half'"), (("--target", "raspbery"), "Unknown target 'raspbery'"),
-    (("--method", "best"), "unknown method 'best'"), (("--scheme", "tucker"), "unknown scheme 'tucker'"),
-    (("--format", "onnx,coreml"), "unknown format 'coreml'"), (("--format", ","), "no format"),
-    (("--input", "3xx4"), "can't read the shape"), (("--metric", "f7"), "unknown metric 'f7'"), (("--recipe", "cifra10"), "cifra10"),
-    (("--seed", "-1"), "--seed"), (("--no-such-option",), "--no-such-option"), (("--score-samples", "0"), "--score-samples"),
-])
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--budget", "half"), "can't read the budget 'half'"),
+        (("--target", "raspbery"), "Unknown target 'raspbery'"),
+        (("--method", "best"), "unknown method 'best'"),
+        (("--scheme", "tucker"), "unknown scheme 'tucker'"),
+        (("--format", "onnx,coreml"), "unknown format 'coreml'"),
+        (("--format", ","), "no format"),
+        (("--input", "3xx4"), "can't read the shape"),
+        (("--metric", "f7"), "unknown metric 'f7'"),
+        (("--recipe", "cifra10"), "cifra10"),
+        (("--seed", "-1"), "--seed"),
+        (("--no-such-option",), "--no-such-option"),
+        (("--score-samples", "0"), "--score-samples"),
+    ],
+)
 def test_a_wrong_word_is_a_usage_error_that_repeats_it(inputs: Path, tmp_path: Path, more: tuple[str, ...], told: str) -> None:
     done = compress(inputs, tmp_path / "out", *more)
     assert done.code == Exit.USAGE and told in done.err and "Traceback" not in done.err and done.out == ""
@@ -88,7 +105,8 @@ def test_what_is_left_out_is_named(inputs: Path, tmp_path: Path, left_out: str) 
 
 
 BROKEN_NETS = {
-    "branch": ("""
+    "branch": (
+        """
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -97,8 +115,11 @@ class Net(nn.Module):
     def forward(self, x):
         y = self.layer(x)
         return y.relu() if y.sum() > 0 else y
-""", ("can't be captured", "data-dependent", "forward()")),
-    "odd_op": ("""
+""",
+        ("can't be captured", "data-dependent", "forward()"),
+    ),
+    "odd_op": (
+        """
 class Odd(nn.Module):
     def forward(self, x):
         return torch.cumsum(x, 1)
@@ -111,8 +132,11 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.body(x)
-""", ("cumsum", "body.1")),
-    "two_outputs": ("""
+""",
+        ("cumsum", "body.1"),
+    ),
+    "two_outputs": (
+        """
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -120,8 +144,11 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.a(x), self.b(x)
-""", ("returns 2 tensors",)),
-    "other_shape": ("""
+""",
+        ("returns 2 tensors",),
+    ),
+    "other_shape": (
+        """
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -129,18 +156,27 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.layer(x)
-""", ("1", "8")),
-    "crash": ("""
+""",
+        ("1", "8"),
+    ),
+    "crash": (
+        """
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
         raise RuntimeError("no weights at hand")
-""", ("no weights at hand",)),
-    "nothing": ("""
+""",
+        ("no weights at hand",),
+    ),
+    "nothing": (
+        """
 class Net:
     pass
-""", ("Module",)),
-    "nan_inside": ("""
+""",
+        ("Module",),
+    ),
+    "nan_inside": (
+        """
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -149,7 +185,9 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.layer(x)
-""", ("not finite",)),
+""",
+        ("not finite",),
+    ),
 }
 
 
@@ -163,10 +201,16 @@ def test_a_network_that_can_t_be_used_is_refused_with_its_reason(inputs: Path, t
     assert entries(tmp_path) == before
 
 
-@pytest.mark.parametrize(("model", "code", "told"), [
-    ("{0}/nowhere.py:tiny", Exit.BAD_INPUT, "nowhere.py"), ("{0}/net.py:tinny", Exit.USAGE, "tiny"), ("{0}/net.py", Exit.USAGE, "FILE.py:FUNCTION"),
-    ("no_such_package.nets:tiny", Exit.BAD_INPUT, "no_such_package"), ("timm:no_such_net_at_all", Exit.USAGE, "timm"),
-])
+@pytest.mark.parametrize(
+    ("model", "code", "told"),
+    [
+        ("{0}/nowhere.py:tiny", Exit.BAD_INPUT, "nowhere.py"),
+        ("{0}/net.py:tinny", Exit.USAGE, "tiny"),
+        ("{0}/net.py", Exit.USAGE, "FILE.py:FUNCTION"),
+        ("no_such_package.nets:tiny", Exit.BAD_INPUT, "no_such_package"),
+        ("timm:no_such_net_at_all", Exit.USAGE, "timm"),
+    ],
+)
 def test_a_network_that_is_not_there_is_named(inputs: Path, tmp_path: Path, model: str, code: Exit, told: str) -> None:
     done = call(model.format(inputs), "", inputs / "d.npz", "-o", str(tmp_path / "out"))
     assert_refused(done, code, told)
@@ -203,10 +247,18 @@ def bad_weights(kind: str, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("kind", "told"), [
-    ("missing", "bad.safetensors"), ("pickle", "bad.pt"), ("torch pickle", "safetensors"), ("nan", "3.weight"), ("shape", "3.weight"),
-    ("lacking", "6.weight"), ("truncated", "truncated"),
-])
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("missing", "bad.safetensors"),
+        ("pickle", "bad.pt"),
+        ("torch pickle", "safetensors"),
+        ("nan", "3.weight"),
+        ("shape", "3.weight"),
+        ("lacking", "6.weight"),
+        ("truncated", "truncated"),
+    ],
+)
 def test_weights_that_can_t_be_used_are_refused_and_run_nothing(inputs: Path, tmp_path: Path, kind: str, told: str) -> None:
     weights = bad_weights(kind, tmp_path)
     before = entries(tmp_path)
@@ -224,15 +276,21 @@ def _nan(x: np.ndarray) -> np.ndarray:
     return x
 
 
-@pytest.mark.parametrize(("made", "told"), [
-    (lambda: _with("x_train", lambda x: x[:0]), "no samples"), (lambda: _with("x_train", _nan), "sample 7 of train holds NaN"),
-    (lambda: {k: v[:, :, :6] if k[0] == "x" else v for k, v in arrays().items()}, ""),
-    (lambda: {k: np.repeat(v, 3, 1) if k[0] == "x" else v for k, v in arrays().items()}, "shape"),
-    (lambda: _with("x_test", lambda x: x[:, :, :5, :5]), "test"),
-    (lambda: _with("y_test", lambda y: y[:-1]), "191 labels for 192 samples"),
-    (lambda: _with("y_test", lambda y: y + 4), "label"), (lambda: {"x_test": arrays()["x_test"], "y_test": arrays()["y_test"]}, "only a test part"),
-    (lambda: {"pictures": arrays()["x_train"]}, "pictures"), (lambda: {"x_train": arrays()["x_train"].astype(np.uint8)}, "uint8"),
-])
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda: _with("x_train", lambda x: x[:0]), "no samples"),
+        (lambda: _with("x_train", _nan), "sample 7 of train holds NaN"),
+        (lambda: {k: v[:, :, :6] if k[0] == "x" else v for k, v in arrays().items()}, ""),
+        (lambda: {k: np.repeat(v, 3, 1) if k[0] == "x" else v for k, v in arrays().items()}, "shape"),
+        (lambda: _with("x_test", lambda x: x[:, :, :5, :5]), "test"),
+        (lambda: _with("y_test", lambda y: y[:-1]), "191 labels for 192 samples"),
+        (lambda: _with("y_test", lambda y: y + 4), "label"),
+        (lambda: {"x_test": arrays()["x_test"], "y_test": arrays()["y_test"]}, "only a test part"),
+        (lambda: {"pictures": arrays()["x_train"]}, "pictures"),
+        (lambda: {"x_train": arrays()["x_train"].astype(np.uint8)}, "uint8"),
+    ],
+)
 def test_data_that_can_t_be_used_are_refused(inputs: Path, tmp_path: Path, made: Callable[[], dict[str, np.ndarray]], told: str) -> None:
     np.savez(tmp_path / "bad.npz", **made())
     before = entries(tmp_path)
@@ -305,7 +363,9 @@ def test_a_full_disk_leaves_the_earlier_output_as_it_was(inputs: Path, tmp_path:
         room = shutil.disk_usage(out).free
         (tmp_path / "small" / "filler").write_bytes(bytes(max(0, room - 20_000)))
         before = entries(tmp_path)
-        assert_refused(edgelr("quantize", *words(inputs, "-o", str(out), "-q", "--force", "--seed", "1")), Exit.BAD_INPUT, "disk is full", "why: ")
+        assert_refused(
+            edgelr("quantize", *words(inputs, "-o", str(out), "-q", "--force", "--seed", "1")), Exit.BAD_INPUT, "disk is full", "why: "
+        )
         assert entries(tmp_path) == before
 
 
@@ -320,8 +380,14 @@ def test_a_folder_that_is_a_file_system_of_its_own_can_be_written(inputs: Path, 
 @pytest.mark.parametrize("moment", ["starting", "at work", "measuring"])
 def test_an_interrupt_ends_the_run_soon_and_leaves_nothing(inputs: Path, tmp_path: Path, moment: str) -> None:
     wait_for = {"starting": "", "at work": "writing dense int8", "measuring": "pricing"}[moment]
-    child = subprocess.Popen([sys.executable, "-m", "edgelr", "compress", *words(inputs, "--budget", "90%ms", "-o", "out")], cwd=tmp_path,
-                             stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    child = subprocess.Popen(
+        [sys.executable, "-m", "edgelr", "compress", *words(inputs, "--budget", "90%ms", "-o", "out")],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert child.stderr is not None and child.stdout is not None
     try:
         told = ""

@@ -1,4 +1,5 @@
 """The main job, done once as a user does it: from the command line, in a process of its own."""
+
 from __future__ import annotations
 
 import os
@@ -24,7 +25,9 @@ class MainJob:
 def program(*argv: str, cwd: Path, seconds: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
     """The program as a user starts it."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80", **environment}
-    return subprocess.run([sys.executable, "-m", "edgelr", *argv], capture_output=True, text=True, check=False, cwd=cwd, env=env, timeout=seconds)
+    return subprocess.run(
+        [sys.executable, "-m", "edgelr", *argv], capture_output=True, text=True, check=False, cwd=cwd, env=env, timeout=seconds
+    )
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +38,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def main_job(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> MainJob:
     out = tmp_path_factory.mktemp("runs") / "out"
-    done = program("compress", *words(inputs), "--budget", "50%KB", "--allow-slower", "-o", str(out), *SHORT, "--json", cwd=inputs, PYTHONHASHSEED="1")
+    done = program(
+        "compress", *words(inputs), "--budget", "50%KB", "--allow-slower", "-o", str(out), *SHORT, "--json", cwd=inputs, PYTHONHASHSEED="1"
+    )
     assert done.returncode == 0, done.stderr
     return MainJob(inputs, out, done.stdout, done.stderr)

@@ -1,4 +1,5 @@
 """Every kind of budget and every way of searching, on the whole journey: what is asked for holds."""
+
 from __future__ import annotations
 
 import json
@@ -37,7 +38,9 @@ def test_budgets_of_every_kind_hold_at_once_each_told_in_its_own_unit(inputs: Pa
     assert [line[0] for line in lines] == [a for a in asked for _ in range(1 if "MAC" in a or "params" in a else 2)]
     assert all(b["met"] and b["value"] <= b["limit"] for b in report["budgets"])
     for told, kind, unit, how, on in lines:
-        assert kind == ("latency" if told.endswith("s") and "params" not in told else "size" if "B" in told else "macs" if "MAC" in told else "params")
+        assert kind == (
+            "latency" if told.endswith("s") and "params" not in told else "size" if "B" in told else "macs" if "MAC" in told else "params"
+        )
         assert how == ("measured" if kind == "latency" else "counted") and on
         assert unit in told or kind in ("macs", "params")
     limit = {b["asked"]: b["limit"] for b in report["budgets"]}

@@ -1,4 +1,5 @@
 """The other commands, on the files that the main job left."""
+
 from __future__ import annotations
 
 import hashlib
@@ -94,7 +95,9 @@ def test_verify_tells_a_missing_file_and_a_folder_that_is_no_run(copy: Path, tmp
     assert_error(edgelr("verify", str(tmp_path / "nowhere"), "-q"), Exit.BAD_INPUT, "report.json")
 
 
-@pytest.mark.parametrize(("format", "garbage"), [("tflite", b""), ("tflite", b"\0" * 1000), ("tflite", b"\x18\0\0\0TFL3" * 99), ("onnx", bytes(256))])
+@pytest.mark.parametrize(
+    ("format", "garbage"), [("tflite", b""), ("tflite", b"\0" * 1000), ("tflite", b"\x18\0\0\0TFL3" * 99), ("onnx", bytes(256))]
+)
 def test_garbage_that_the_report_vouches_for_is_still_refused(copy: Path, format: str, garbage: bytes) -> None:
     file, report = copy / f"model.int8.{format}", copy / "report.json"
     old = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,4 +1,5 @@
 """The main job from the command line: the files it leaves hold what the report says of them."""
+
 from __future__ import annotations
 
 import hashlib
@@ -21,18 +22,53 @@ from edgelr.report import from_json
 
 # Every field that design/contract promises of report.json: lists are told by their first element.
 CONTRACT: dict[str, Any] = {
-    "schema": int, "edgelr": str, "seed": int, "versions": dict, "seconds": dict,
-    "model": {"name": str, "inputs": list}, "target": {"name": str, "runtime": str, "threads": int, "device": str},
+    "schema": int,
+    "edgelr": str,
+    "seed": int,
+    "versions": dict,
+    "seconds": dict,
+    "model": {"name": str, "inputs": list},
+    "target": {"name": str, "runtime": str, "threads": int, "device": str},
     "budgets": [{"kind": str, "limit": float, "unit": str, "value": float, "how": str, "on": str, "met": bool}],
-    "source": {"params": int, "macs": int, "float_bytes": int, "latency": list,
-               "score": {"metric": str, "value": float, "n": int, "split": str}},
+    "source": {
+        "params": int,
+        "macs": int,
+        "float_bytes": int,
+        "latency": list,
+        "score": {"metric": str, "value": float, "n": int, "split": str},
+    },
     "stages": [{"name": str, "params": int, "macs": int, "score": dict}],
-    "layers": [{"name": str, "kind": str, "shape": list, "scheme": str, "rank": None, "full_rank": None, "macs": int, "bytes": int,
-                "latency_us": None, "why": str}],
-    "artifacts": [{"path": str, "format": str, "bytes": int, "sha256": str, "ops": {"int8": int, "float": int, "other": int},
-                   "layout_ops": int, "score": dict, "agreement": float, "sqnr_db": float, "reference": str,
-                   "latency": [{"on": str, "runtime": str, "threads": int, "how": str,
-                                "ms": {"median": float, "p10": float, "p90": float, "n": int}}]}],
+    "layers": [
+        {
+            "name": str,
+            "kind": str,
+            "shape": list,
+            "scheme": str,
+            "rank": None,
+            "full_rank": None,
+            "macs": int,
+            "bytes": int,
+            "latency_us": None,
+            "why": str,
+        }
+    ],
+    "artifacts": [
+        {
+            "path": str,
+            "format": str,
+            "bytes": int,
+            "sha256": str,
+            "ops": {"int8": int, "float": int, "other": int},
+            "layout_ops": int,
+            "score": dict,
+            "agreement": float,
+            "sqnr_db": float,
+            "reference": str,
+            "latency": [
+                {"on": str, "runtime": str, "threads": int, "how": str, "ms": {"median": float, "p10": float, "p90": float, "n": int}}
+            ],
+        }
+    ],
     "search": {"method": str, "evaluations": int, "seconds": float, "bound": float, "gap": float},
 }
 
@@ -157,8 +193,19 @@ def test_the_report_reads_back_as_a_report(main_job: MainJob) -> None:
 
 
 def test_the_same_seed_gives_the_same_plan_and_the_same_bytes_whatever_the_hash_seed(main_job: MainJob, tmp_path: Path) -> None:
-    again = program("compress", *words(main_job.inputs), "--budget", "50%KB", "--allow-slower", "-o", "again", *SHORT, cwd=tmp_path,
-                    PYTHONHASHSEED="2", NO_COLOR="1")
+    again = program(
+        "compress",
+        *words(main_job.inputs),
+        "--budget",
+        "50%KB",
+        "--allow-slower",
+        "-o",
+        "again",
+        *SHORT,
+        cwd=tmp_path,
+        PYTHONHASHSEED="2",
+        NO_COLOR="1",
+    )
     assert again.returncode == 0, again.stderr
     for name in ("plan.toml", "model.int8.tflite", "model.int8.onnx", "model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (main_job.out / name).read_bytes(), name

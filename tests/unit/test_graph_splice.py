@@ -1,4 +1,5 @@
 """A graph with factorised layers put in is the graph that the rebuilt network would be captured as."""
+
 from __future__ import annotations
 
 import pytest
@@ -49,10 +50,21 @@ def assert_same(one: Graph, other: Graph, x: Tensor) -> None:
 
 @pytest.mark.parametrize("scheme", ["channel", "spatial"])
 @pytest.mark.parametrize("activation", [nn.Identity(), nn.ReLU(), nn.Hardswish()])
-@pytest.mark.parametrize("options", [
-    {}, {"stride": 2}, {"padding": 0}, {"padding": (2, 0)}, {"dilation": 2}, {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)},
-    {"bias": False}, {"kernel_size": 5, "padding": 2}, {"kernel_size": (3, 5)}, {"groups": 2},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2},
+        {"padding": 0},
+        {"padding": (2, 0)},
+        {"dilation": 2},
+        {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)},
+        {"bias": False},
+        {"kernel_size": 5, "padding": 2},
+        {"kernel_size": (3, 5)},
+        {"groups": 2},
+    ],
+)
 def test_any_convolution_put_in_equals_its_rebuilt_network(scheme: str, activation: nn.Module, options: dict[str, object]) -> None:
     settings = {"kernel_size": 3, "padding": 1, **options}
     layer = nn.Conv2d(12, 12, **settings)  # type: ignore[arg-type]
@@ -62,8 +74,16 @@ def test_any_convolution_put_in_equals_its_rebuilt_network(scheme: str, activati
 
 
 def test_several_layers_at_once_also_the_last_and_linear_ones() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 16), nn.ReLU(),
-                          nn.Linear(16, 6)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(128, 16),
+        nn.ReLU(),
+        nn.Linear(16, 6),
+    ).eval()
     plan = Plan({"0": Choice("channel", 3), "2": Choice("spatial", 4), "5": Choice("linear", 5), "7": Choice("linear", 3)})
     assert_same(*both(model, (3, 6, 6), plan), torch.randn(4, 3, 6, 6))
 
@@ -71,10 +91,23 @@ def test_several_layers_at_once_also_the_last_and_linear_ones() -> None:
 def test_the_halves_are_named_after_the_layer() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(128, 4)).eval()
     one, other = both(model, (3, 6, 6), Plan({"2": Choice("linear", 2)}))
-    assert [n.name for n in one.nodes if n.name.startswith("2")] == ["2.0", "2.1"] == [n.name for n in other.nodes if n.name.startswith("2")]
+    assert (
+        [n.name for n in one.nodes if n.name.startswith("2")] == ["2.0", "2.1"] == [n.name for n in other.nodes if n.name.startswith("2")]
+    )
     assert one.output == "2.1"
 
 
 def test_nothing_put_in_leaves_the_graph_as_it_was() -> None:
     graph = capture(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval(), (3, 6, 6))
     assert [n.name for n in spliced(graph, {}).nodes] == [n.name for n in graph.nodes]
+
+
+@pytest.mark.parametrize("scheme", ["channel", "spatial"])
+@pytest.mark.parametrize("pads", [(1, 0, 0, 2), (0, 2, 1, 0)])
+def test_uneven_padding_before_a_convolution_stays_on_its_side(scheme: str, pads: tuple[int, int, int, int]) -> None:
+    model = nn.Sequential(nn.ZeroPad2d(pads), nn.Conv2d(3, 8, 3, stride=(2, 1)), nn.Flatten(), nn.LazyLinear(4)).eval()
+    model(torch.zeros(1, 3, 8, 9))
+    one, other = both(model, (3, 8, 9), Plan({"1": Choice(scheme, 2)}))  # type: ignore[arg-type]
+    x = torch.randn(4, 3, 8, 9)
+    with torch.no_grad():
+        assert torch.allclose(run(one, x), run(other, x), atol=1e-5)

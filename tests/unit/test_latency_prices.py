@@ -1,4 +1,5 @@
 """Prices: predictions add up, corrections make the last measurement true, variants show every choice once."""
+
 from __future__ import annotations
 
 import pytest
@@ -44,7 +45,12 @@ def test_variants_show_every_choice_in_as_few_networks_as_can_be() -> None:
     assert variants({}) == (Plan(),)
 
 
-@given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.lists(st.builds(Choice, st.just("channel"), st.integers(1, 64)), min_size=1, max_size=6, unique=True)))
+@given(
+    st.dictionaries(
+        st.text("abc", min_size=1, max_size=3),
+        st.lists(st.builds(Choice, st.just("channel"), st.integers(1, 64)), min_size=1, max_size=6, unique=True),
+    )
+)
 def test_no_choice_is_left_without_a_network_that_has_it(options: dict[str, list[Choice]]) -> None:
     plans = variants({n: tuple(c) for n, c in options.items()})
     assert len(plans) == 1 + max(map(len, options.values()), default=0)
@@ -53,6 +59,8 @@ def test_no_choice_is_left_without_a_network_that_has_it(options: dict[str, list
 
 
 def test_a_layer_is_charged_its_halves_and_what_was_put_in_for_them_and_no_namesake() -> None:
-    times = OpTimes("litert", 1, {"conv.0": 10, "conv.0/pad": 2, "conv.1": 5, "conv.10": 100, "conv": 1, "convolve": 50, "x/conv": 70}, 3, 241)
+    times = OpTimes(
+        "litert", 1, {"conv.0": 10, "conv.0/pad": 2, "conv.1": 5, "conv.10": 100, "conv": 1, "convolve": 50, "x/conv": 70}, 3, 241
+    )
     assert layer_us(times, "conv") == 18
     assert layer_us(times, "conv.10") == 100

@@ -1,4 +1,5 @@
 """Rounds of choosing: never slower than dense, and sizes and prices corrected until the files fit."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ ON = "a board"
 @cache
 def parts() -> tuple[Source, Factors, list[Any], dict[str, tuple[Choice, ...]]]:
     source = inspect("tiny", network(), (1, 8, 8))
-    able, _ = factorisable(source.layers, source.graph, source.folded)
+    able, _, _ = factorisable(source.layers, source.graph, source.folded)
     options = choices(able, ("channel", "spatial"), 16, ["bytes:onnx"])
     factors = Factors(source)
     x = torch.from_numpy(arrays()["x_val"])
@@ -55,8 +56,15 @@ class OnBoard(Fitting):
         return self.current
 
 
-def fitting(limit_bytes: float, us: Mapping[str, float] | None = None, *, never_slower: bool = False, true_us: Mapping[str, float] | None = None,
-            understate: int = 0, limit_us: float | None = None) -> OnBoard:
+def fitting(
+    limit_bytes: float,
+    us: Mapping[str, float] | None = None,
+    *,
+    never_slower: bool = False,
+    true_us: Mapping[str, float] | None = None,
+    understate: int = 0,
+    limit_us: float | None = None,
+) -> OnBoard:
     """``us``: dense and factorised price of every layer on the made-up board; ``understate``: bytes that each factorised layer hides."""
     source, factors, able, options = parts()
     x = torch.from_numpy(arrays()["x_val"])
@@ -75,8 +83,23 @@ def fitting(limit_bytes: float, us: Mapping[str, float] | None = None, *, never_
         return {"onnxruntime": Prices("onnxruntime", ON, table, 10.0)}
 
     limits = {"bytes:onnx": limit_bytes} | ({"us:onnxruntime": limit_us} if limit_us else {})
-    made = OnBoard(source, able, options, factors, searcher, limits, base, told, prices(us), dense, ON, 1, never_slower, {},
-                   truth=prices(true_us or us))
+    made = OnBoard(
+        source,
+        able,
+        options,
+        factors,
+        searcher,
+        limits,
+        base,
+        told,
+        prices(us),
+        dense,
+        ON,
+        1,
+        never_slower,
+        {},
+        truth=prices(true_us or us),
+    )
     find = searcher.find
 
     def remember(*args: Any) -> Any:
@@ -114,8 +137,15 @@ def test_a_plan_priced_as_faster_but_measured_slower_is_not_taken() -> None:
     made = fitting(0.5 * dense_bytes(), {"dense": 50.0, "pair": 40.0}, never_slower=True, true_us={"dense": 50.0, "pair": 60.0})
     with pytest.raises((GateError, BudgetError)):
         made.fit()
-    free = fitting(dense_bytes(), {"dense": 50.0, "pair": 40.0}, never_slower=True, true_us={"dense": 50.0, "pair": 60.0}, limit_us=111.0)
+
+
+def test_a_limit_just_above_dense_is_met_by_dense_and_told_in_the_users_number_where_it_is_not() -> None:
+    free = fitting(
+        1.01 * dense_bytes(), {"dense": 50.0, "pair": 40.0}, never_slower=True, true_us={"dense": 50.0, "pair": 60.0}, limit_us=111.0
+    )
     assert not free.fit().plan.factorised()
+    with pytest.raises(BudgetError, match=r"0\.109 ms on onnxruntime asked"):
+        fitting(dense_bytes(), {"dense": 50.0, "pair": 60.0}, limit_us=109.0).fit()
 
 
 def test_a_size_that_no_plan_reaches_is_refused_with_the_least() -> None:

@@ -52,6 +52,40 @@ class Add(Op):
 
 
 @dataclass(frozen=True, eq=False)
+class Shift(Op):
+    """a + ``amount``, one number."""
+
+    amount: float
+    clamp: Clamp = NO_CLAMP
+
+    @property
+    def constant(self) -> tuple[Grid, int]:
+        """The grid between 0 and the amount, on which the amount is the far end."""
+        scale = float(np.float32(abs(self.amount) / 255))
+        return (Grid(scale, -128), 127) if self.amount > 0 else (Grid(scale, 127), -128)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def run(self, *inputs: Tensor) -> Tensor:
+        return bounded(inputs[0] + self.amount, self.clamp)
+
+    def integer(self, inputs: Sequence[Tensor], grids: Sequence[Grid], out: Grid, weights: IntegerWeights | None) -> Tensor:
+        grid, value = self.constant
+        return Add().integer((inputs[0], inputs[0].new_tensor(float(value))), (grids[0], grid), out, None)
+
+    def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
+        grid, value = self.constant
+        inputs = [w.read(node.inputs[0]), w.scalar(f"{node.name}/amount", value, grid)]
+        w.emit("ADD", 2, inputs, w.write(node.name), "Add", fusedActivationFunction=activation(self.clamp))
+
+    def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
+        grid, value = self.constant
+        inputs = [w.read(node.inputs[0]), w.scalar(f"{node.name}/amount", value, grid)]
+        w.write(node.name, w.emit("Add", inputs, node.name))
+
+
+@dataclass(frozen=True, eq=False)
 class Mul(Op):
     """a * b."""
 
