@@ -20,7 +20,7 @@ from edgelr.vocabulary import DENSE, Choice, Plan
 
 FORMATS: dict[str, Literal["tflite", "onnx"]] = {"litert": "tflite", "onnxruntime": "onnx"}
 PROFILE_US = 1.5e6  # enough repetitions of a file to fill this, within the bounds below
-ROUNDS_MIN, ROUNDS_MAX = 10, 50
+ROUNDS_MIN, ROUNDS_MAX = 10, 30
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ def _factor(op: Conv | Linear, module: nn.Module) -> float | None:
     """The number by which an operation's weight is its module's; None if it isn't by one number, or the bias isn't the same."""
     weight, bias = module.weight, module.bias
     assert isinstance(weight, Tensor)
+    weight = weight.detach()
     at = int(weight.abs().argmax())
     factor = float(op.weight.flatten()[at] / weight.flatten()[at]) if float(weight.abs().max()) else 1.0
     own = torch.zeros_like(op.bias) if bias is None else bias
