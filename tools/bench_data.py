@@ -15,7 +15,7 @@ CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of
 
 
 class Jpegs:
-    """Images ``chosen`` of an .npz (``blob``, ``offsets``, ``labels``): float32 [n, 3, H, W], (pixel - subtract) / divide of pixels 0 to 255."""
+    """Images ``chosen`` of an .npz (``blob``, ``offsets``, ``labels``): float32 [n, 3, H, W], (pixel - subtract) / divide, pixel 0-255."""
 
     def __init__(self, file: Path, chosen: np.ndarray[Any, Any], subtract: tuple[float, ...], divide: tuple[float, ...]) -> None:
         with np.load(file) as held:

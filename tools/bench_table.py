@@ -1,4 +1,4 @@
-"""What every benchmark shares: its arguments, cells that survive an interruption, and a Markdown page with command, machine and versions."""
+"""What every benchmark shares: its arguments, cells that survive an interruption, and a page with command, machine and versions."""
 
 from __future__ import annotations
 

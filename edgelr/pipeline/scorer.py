@@ -25,7 +25,9 @@ class GraphScorer:
     source stands for accuracy. ``product`` gives the dense weight and bias that a factorised choice amounts to.
     """
 
-    DIVERGENCE_WEIGHT = 0.1
+    # ResNet-20 at 33 % of its parameters, channel: the beam ends at a divergence of 1.12 and a cross-entropy of 1.40 on held-out
+    # images; with accuracy alone or a weight of 0.1 at 1.19 and 1.48, with divergence alone at 1.13 and 1.41.
+    DIVERGENCE_WEIGHT = 1.0
 
     def __init__(self, graph: Graph, x: Tensor, labels: Tensor | None, product: Product) -> None:
         self.graph, self.product = graph, product
