@@ -14,13 +14,18 @@ from edgelr.errors import EdgelrError, Exit
 def main() -> None:
     """Run the command line; ends the process with the contract's exit code. No traceback reaches the user."""
     from edgelr.cli.app import app
+    from edgelr.cli.interrupt import interruptible
     from edgelr.cli.render import complain
+
+    def tell_interrupted() -> None:
+        complain(EdgelrError("interrupted", "nothing half-written is left", "run the same command again"))
 
     os.environ.setdefault("TORCH_LOGS", "-all")  # errors only; torch reads it when it is imported
     code = Exit.OK
     try:
         try:
-            app(prog_name="edgelr")
+            with interruptible(tell_interrupted):
+                app(prog_name="edgelr")
         except SystemExit as ended:  # typer ends the process itself, in silence where it was interrupted
             if ended.code != Exit.INTERRUPTED:
                 raise
@@ -29,7 +34,7 @@ def main() -> None:
         complain(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        complain(EdgelrError("interrupted", "nothing half-written is left", "run the same command again"))
+        tell_interrupted()
         code = Exit.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output left: so do we
