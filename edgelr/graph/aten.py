@@ -31,7 +31,6 @@ from edgelr.graph.ops import (
 )
 
 INFINITY = float("inf")
-FOLDABLE = {"conv1d.default", "conv2d.default", "conv1d.padding", "conv2d.padding", "linear.default"}
 
 
 class NotSupportedError(Exception):

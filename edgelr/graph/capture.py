@@ -119,14 +119,3 @@ def _path(node: fx.Node) -> str:
     stack = list(node.meta.get("nn_module_stack", {}).values())
     path = stack[-1][0] if stack else ""
     return str(path).removeprefix("L['self'].").removeprefix("L['self']")
-
-
-def batch_norm_pairs(model: nn.Module, shape: Shape) -> dict[str, str]:
-    """Batch norm module -> the convolution or linear module whose only reader it is (both by qualified name)."""
-    pairs = {}
-    for node in export(model, shape).graph.nodes:
-        if _name(node.target) == "batch_norm.default":
-            source = node.args[0]
-            if _name(source.target) in aten.FOLDABLE and len(source.users) == 1:
-                pairs[_path(node)] = _path(source)
-    return pairs

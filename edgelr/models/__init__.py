@@ -2,7 +2,8 @@
 from edgelr.models.fold import fold_batch_norm
 from edgelr.models.inputs import InputWarning, check_inputs
 from edgelr.models.network import load_network
+from edgelr.models.plain import plain_layers
 from edgelr.models.survey import survey
 from edgelr.models.weights import load_weights
 
-__all__ = ["InputWarning", "check_inputs", "fold_batch_norm", "load_network", "load_weights", "survey"]
+__all__ = ["InputWarning", "check_inputs", "fold_batch_norm", "load_network", "load_weights", "plain_layers", "survey"]

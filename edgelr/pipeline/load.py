@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgelr.factorize import skeleton
-from edgelr.models import fold_batch_norm, load_network, load_weights
+from edgelr.models import fold_batch_norm, load_network, load_weights, plain_layers
 from edgelr.pipeline.plans import read_plan
 
 
@@ -21,5 +21,5 @@ def load(out: str | Path, model: str | nn.Module) -> nn.Module:
     folder = Path(out)
     plan, shape = read_plan(folder / "plan.toml")
     network = load_network(model) if isinstance(model, str) else model
-    folded = fold_batch_norm(network.eval(), torch.zeros(2, *shape))
+    folded = fold_batch_norm(plain_layers(network.eval(), shape), torch.zeros(2, *shape))
     return load_weights(skeleton(folded, plan), folder / "model.safetensors").eval()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from edgelr.data import Data, Split, read_data
 from edgelr.errors import BadInputError, UsageError
 from edgelr.graph import Graph, capture
-from edgelr.models import check_inputs, fold_batch_norm, load_network, load_weights, survey
+from edgelr.models import check_inputs, fold_batch_norm, load_network, load_weights, plain_layers, survey
 from edgelr.pipeline.settings import Settings
 from edgelr.vocabulary import Layer
 
@@ -111,8 +111,9 @@ def check_parts(source: Source, data: Data, metric: str) -> None:
 def inspect(name: str, network: nn.Module, shape: tuple[int, ...]) -> Source:
     """Survey, fold and capture a network."""
     example = torch.zeros(2, *shape)
-    layers = survey(network, example)
-    folded = fold_batch_norm(network, example)
+    plain = plain_layers(network, shape)
+    layers = survey(plain, example)
+    folded = fold_batch_norm(plain, example)
     unknown = [f"{w.name} ({w.kind}): its MACs are not known, so the total is not" for w in layers if w.macs is None]
     return Source(name, network, folded, shape, survey(folded, example), layers, capture(folded, shape), tuple(unknown))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgelr.errors import Exit, UnsupportedError
-from edgelr.graph import Graph, all_values, batch_norm_pairs, capture, rerun, run
+from edgelr.graph import Graph, all_values, capture, rerun, run
 from edgelr.graph.ops import NO_CLAMP, RELU, RELU6, Add, Concat, Conv, GlobalMean, Linear, MaxPool, Pad, Requantize
 
 
@@ -102,11 +102,6 @@ def test_weights_of_the_network_are_not_touched() -> None:
     x = torch.randn(2, 3, 8, 8)
     run(capture(net, (3, 8, 8)), x)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
-
-
-def test_batch_norm_pairs_name_who_folds_into_whom() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4))
-    assert batch_norm_pairs(net, (3, 8, 8)) == {"1": "0"}
 
 
 def test_rerun_computes_what_a_full_run_would() -> None:
