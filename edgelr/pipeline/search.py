@@ -13,8 +13,8 @@ from edgelr.vocabulary import DENSE, Choice, Plan
 
 # Work is bounded by counted MACs, not by seconds: the same run takes the same decisions on a busy machine. At the 20 to
 # 60 GMAC/s of two x86-64 cores in float32 each bound is one to two minutes.
-SENSITIVITY_MACS = 1.5e12
-SEARCH_MACS = 4e12
+SENSITIVITY_MACS = 1e12
+SEARCH_MACS = 2e12
 EVALUATIONS_MAX = 1500
 SENSITIVITY_SAMPLES = (16, 512)
 
@@ -62,6 +62,8 @@ class Searcher:
         elif self.method == "beam":
             starts = [exact.plan, uniform(table, limits, base), energy(table, limits, base), *seeds]
             allowed = int(max(64, min(EVALUATIONS_MAX, SEARCH_MACS / max(1, self.scorer.n * self.macs / 2))))
+            if seeds:  # a later round, with corrected prices: most plans it meets are scored already
+                allowed //= 4
             found = beam(table, limits, base, self.scorer, seed_plans=starts, max_evaluations=allowed, progress=self.progress)
             plan, evaluations = found.plan, found.evaluations
         error = error_of(plan, table)
