@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from edgelr.cli import options as o
-from edgelr.cli.render import answer, teller
+from edgelr.cli.render import answer, stdout_kept, teller
 from edgelr.errors import UsageError
 
 
@@ -161,7 +161,8 @@ def _run(quiet: bool, json: bool, settings: Any) -> None:
     from edgelr.pipeline import compress as journey
     from edgelr.report import safe_command, to_json
 
-    report = journey(settings, tell=teller(quiet), command=safe_command(["edgelr", *sys.argv[1:]]))
+    with stdout_kept():
+        report = journey(settings, tell=teller(quiet), command=safe_command(["edgelr", *sys.argv[1:]]))
     if json:
         answer(to_json(report))
         return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 
@@ -42,3 +44,16 @@ def teller(quiet: bool) -> Callable[[str], None]:
 def answer(text: str) -> None:
     """A machine's answer, on stdout as it is."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+@contextmanager
+def stdout_kept() -> Iterator[None]:
+    """Within: what libraries print on the process's stdout goes to stderr (HiGHS has a debugging line), so that answers stay clean."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

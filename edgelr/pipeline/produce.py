@@ -22,7 +22,7 @@ from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.files import write
 from edgelr.pipeline.metrics import Metric, Outputs, agreement, sqnr_db
 from edgelr.pipeline.settings import Format, Settings
-from edgelr.pipeline.source import BATCH, Source, first, gathered
+from edgelr.pipeline.source import BATCH, Source, channels_last, first, gathered
 from edgelr.quantization import Quantized, calibrate, simulate
 from edgelr.vocabulary import Plan, Score
 
@@ -90,7 +90,7 @@ def gate_samples(macs: int | None) -> int:
 def outputs_of(graph: Graph, split: Split) -> Outputs:
     """The float graph's outputs on every sample."""
     with torch.no_grad():
-        return np.concatenate([run(graph, x).numpy() for x, _ in split.batches(BATCH)])
+        return np.concatenate([run(graph, channels_last(x)).numpy() for x, _ in split.batches(BATCH)])
 
 
 def judge(
