@@ -12,8 +12,6 @@ from rich.console import Console
 
 from edgelr.errors import EdgelrError
 
-QUIET_S = 0.0
-
 
 def complain(error: EdgelrError) -> None:
     """An error on stderr: what happened, why, what to try."""
