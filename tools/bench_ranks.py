@@ -132,7 +132,7 @@ def main() -> None:
     counts = (
         {"calibration": 64, "selection": 64, "test": 128, "evaluations": 64}
         if chosen.quick
-        else {"calibration": 512, "selection": 512, "test": 10_000, "evaluations": 200}
+        else {"calibration": 512, "selection": 384, "test": 5_000, "evaluations": 100}
     )
     cells = Cells(chosen.out, {**counts, "shares": shares, "torch": torch.__version__})
     works = []

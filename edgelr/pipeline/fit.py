@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgelr.devices import Measurement, measure, open_session
 from edgelr.errors import BudgetError, GateError
@@ -111,7 +111,7 @@ class Fitting:
             plan, search = self.searcher.find(rows, limits, base, seeds)
             evaluations += search.evaluations
             predicted = total(plan, rows, base)
-            files = draft(planned(self.source.graph, plan, self.factors), list(self.dense_files))
+            files = draft(planned(self.source.graph, plan, self.factors), list(self.dense_files)) if plan.factorised() else self.dense_files
             measured = self.measured(files)
             drift = {r: m["dense"].median * 1e3 / self.dense_us(r) for r, m in measured.items()}
             rounds.append(
@@ -222,13 +222,17 @@ class Fitting:
 
 
 def measure_pair(dense: bytes, plan: bytes, format: Format, on: str, threads: int, seed: int, rounds: int = 40) -> Measurement:
-    """Two files of one format, interleaved in one process: "dense" and "plan"."""
-    sessions = {"dense": open_session(dense, format, threads), "plan": open_session(plan, format, threads)}
+    """Two files of one format, interleaved in one process: "dense" and "plan". One and the same file is measured once for both."""
+    files = {"dense": dense} if dense == plan else {"dense": dense, "plan": plan}
+    sessions = {name: open_session(data, format, threads) for name, data in files.items()}
     try:
-        return measure(sessions, on=on, rounds=rounds, min_seconds=0.5, seed=seed)
+        m = measure(sessions, on=on, rounds=rounds, min_seconds=0.5, seed=seed)
     finally:
         for session in sessions.values():
             session.close()
+    if len(files) == 2:
+        return m
+    return replace(m, timings={**m.timings, "plan": m["dense"]}, rounds_ms={**m.rounds_ms, "plan": m.rounds_ms["dense"]})
 
 
 def _summary(plan: Plan, files: Mapping[Format, bytes], last: Round) -> str:

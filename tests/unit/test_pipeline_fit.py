@@ -16,7 +16,7 @@ from edgelr.errors import BudgetError, Exit, GateError
 from edgelr.latency import Prices
 from edgelr.pipeline.candidates import Factors, choices, factorisable
 from edgelr.pipeline.files import draft, planned, sizes
-from edgelr.pipeline.fit import Fitting
+from edgelr.pipeline.fit import Fitting, measure_pair
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.search import Searcher
 from edgelr.pipeline.source import Source, inspect
@@ -171,3 +171,9 @@ def test_a_price_that_was_too_low_is_corrected_until_the_limit_holds_as_measured
     assert made.truth["onnxruntime"].predicted_us(fitted.plan, options) <= limit
     last = fitted.rounds[-1]
     assert last.predicted_ms["onnxruntime"] == pytest.approx(last.measured_ms["onnxruntime"], rel=0.05)
+
+
+def test_one_and_the_same_file_is_as_fast_as_itself() -> None:
+    data = draft(parts()[0].graph, ("onnx",))["onnx"]
+    m = measure_pair(data, data, "onnx", "this CPU", 1, 0, rounds=3)
+    assert m["plan"] == m["dense"] and m.ratio("plan", "dense").median == 1.0
