@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from edgelr.data import Split
 from edgelr.devices import Measurement, Target
@@ -19,6 +20,24 @@ from edgelr.report import Dense, Latency, ModelFacts, Report, Round, Search, Sta
 from edgelr.report import Source as SourceFacts
 
 __all__ = ["Machine", "Told", "machine_of", "summary", "versions"]
+
+
+LOSS = 0.1  # points of score, as a fraction, beyond which a loss is told first of all
+
+
+def losses(stages: Sequence[Stage]) -> list[str]:
+    """What a user must not overlook: a stage that lost a large part of the score."""
+    told = []
+    for before, after in pairwise(stages):
+        if before.score and after.score and before.score.value - after.score.value > LOSS:
+            advice = {
+                "factorized": "the budget is too tight without training: loosen it",
+                "quantized": "try --calibration percentile or mse",
+            }
+            told.append(
+                f"{after.score.metric} fell from {before.score.value:.1%} to {after.score.value:.1%} ({after.name}); {advice.get(after.name, '')}"
+            )
+    return told
 
 
 @dataclass(frozen=True)
@@ -82,7 +101,7 @@ class Told:
                 for i, x in enumerate(self.fitted.rounds if self.fitted else ())
                 for r in x.measured_ms
             ),
-            warnings=(*source.warnings, *self._drifting(), *(note for j in self.judged.values() for note in j.notes)),
+            warnings=(*losses(stages), *source.warnings, *self._drifting(), *(note for j in self.judged.values() for note in j.notes)),
             command=command,
         )
 
