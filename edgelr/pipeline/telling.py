@@ -34,9 +34,8 @@ def losses(stages: Sequence[Stage]) -> list[str]:
                 "factorized": "the budget is too tight without training: loosen it",
                 "quantized": "try --calibration percentile or mse",
             }
-            told.append(
-                f"{after.score.metric} fell from {before.score.value:.1%} to {after.score.value:.1%} ({after.name}); {advice.get(after.name, '')}"
-            )
+            fell = f"{after.score.metric} fell from {before.score.value:.1%} to {after.score.value:.1%} ({after.name})"
+            told.append(f"{fell}; {advice.get(after.name, 'look at what came between')}")
     return told
 
 
