@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,11 +77,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(_toml(v) for v in value)}]"
     return json.dumps(value, ensure_ascii=False)  # a JSON string or number is a TOML one
-
-
-def as_dict(settings: Settings) -> dict[str, Any]:
-    """The settings as plain data."""
-    return asdict(settings)
 
 
 def preflight(out: str, force: bool) -> Path:
