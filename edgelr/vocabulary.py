@@ -9,6 +9,7 @@ from typing import Literal
 Scheme = Literal["dense", "channel", "spatial", "linear"]
 How = Literal["measured", "simulated", "predicted", "counted"]
 BudgetKind = Literal["latency", "size", "macs", "params"]
+Numbers = Literal["int8", "dynamic", "float"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,19 @@ class Timing:
     p90: float
     n: int
     how: How = "measured"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An operation that doesn't compute on int8 activations, and why.
+
+    ``numbers`` "dynamic": int8 weights, float activations that the kernel quantises as it runs. ``by`` "necessity": the runtime has no
+    integer kernel for it.
+    """
+
+    numbers: Literal["dynamic", "float"]
+    by: Literal["choice", "necessity"]
+    why: str
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgelr.graph import IntegerWeights, Shape
-from edgelr.graph.ops import Concat
+from edgelr.graph.ops import NO_CLAMP, RELU, Concat, Dequantize, Quantize, Requantize, Weighted
+from edgelr.graph.ops.base import NodeLike
 from edgelr.quantization import Quantized
-from edgelr.vocabulary import Grid
+from edgelr.vocabulary import Grid, Numbers
 
 OPSET = 20
 IR_VERSION = 10
@@ -22,6 +23,7 @@ class OnnxWriter:
     def __init__(self, q: Quantized) -> None:
         self.q = q
         self.users = q.graph.users()
+        self.ops = {n.name: n.op for n in q.graph.nodes}
         self.nodes: list[ir.Node] = []
         self.constants: dict[tuple[Any, ...], ir.Value] = {}
         self.real: dict[str, ir.Value] = {}
@@ -33,7 +35,13 @@ class OnnxWriter:
     def grid(self, value: str) -> Grid:
         return self.q.grids[value]
 
-    def weights(self, node: str) -> IntegerWeights:
+    def numbers(self, node: str) -> Numbers:
+        return self.q.numbers(node)
+
+    def floating(self, value: str) -> bool:
+        return value not in self.q.grids
+
+    def integer_weights(self, node: str) -> IntegerWeights:
         return self.q.weights[node]
 
     def read(self, value: str) -> ir.Value:
@@ -42,6 +50,14 @@ class OnnxWriter:
     def joined(self, value: str) -> bool:
         """Whether only concatenations read this value."""
         return value != self.q.graph.output and all(isinstance(n.op, Concat) for n in self.users[value])
+
+    def enclosed(self, value: str) -> bool:
+        """Whether an operation in float that reads this value has boundaries on all sides."""
+        def ends(name: str) -> bool:
+            readers = self.users[name]
+            return bool(readers) and all(isinstance(n.op, Quantize) or (isinstance(n.op, Requantize) and ends(n.name)) for n in readers)
+
+        return any(all(isinstance(self.ops.get(i), Dequantize) for i in n.inputs) and ends(n.name) for n in self.users[value])
 
     def hand_on(self, value: str, real: ir.Value) -> None:
         """Let a value be read as it is, without putting it on its grid: its reader does."""
@@ -58,14 +74,24 @@ class OnnxWriter:
             )
         return self.constants[key]
 
-    def emit(self, op: str, inputs: Any, name: str, **attributes: Any) -> ir.Value:
-        return self._node(op, inputs, name, f"r{len(self.nodes)}", **attributes)
+    def reals(self, values: Any) -> ir.Value:
+        """A stored float32 array."""
+        return self.constant("", np.asarray(values, np.float32))
 
-    def _node(self, op: str, inputs: Any, name: str, output: str, **attributes: Any) -> ir.Value:
-        node = ir.Node("", op, inputs, ir.convenience.convert_attributes(attributes), name=name)
-        node.outputs[0].name = output
+    def emit(self, op: str, inputs: Any, name: str, *, domain: str = "", outputs: int = 1, **attributes: Any) -> Any:
+        """One node; its output, or a tuple of them where there are several."""
+        node = self._node(op, inputs, name, f"r{len(self.nodes)}", domain, outputs, **attributes)
+        return node.outputs[0] if outputs == 1 else tuple(node.outputs)
+
+    def _single(self, op: str, inputs: Any, name: str) -> ir.Value:
+        return self._node(op, inputs, name, f"r{len(self.nodes)}").outputs[0]
+
+    def _node(self, op: str, inputs: Any, name: str, output: str, domain: str = "", outputs: int = 1, **attributes: Any) -> ir.Node:
+        node = ir.Node(domain, op, inputs, ir.convenience.convert_attributes(attributes), name=name, num_outputs=outputs)
+        for i, made in enumerate(node.outputs):
+            made.name = output if i == 0 else f"{output}.{i}"
         self.nodes.append(node)
-        return node.outputs[0]
+        return node
 
     def _dequantized(self, values: Any, scale: Any) -> ir.Value:
         """A stored tensor in real numbers, symmetric: its zero point is 0, which is what leaving it out says.
@@ -77,29 +103,47 @@ class OnnxWriter:
             inputs.append(self.constant("", np.zeros(len(scale), values.dtype)))
         key = tuple(i.name for i in inputs)
         if key not in self.shared:
-            self.shared[key] = self._node("DequantizeLinear", inputs, "", f"d{len(self.nodes)}", axis=0)
+            self.shared[key] = self._node("DequantizeLinear", inputs, "", f"d{len(self.nodes)}", axis=0).outputs[0]
         return self.shared[key]
 
-    def weight(self, name: str, values: Any, scale: Any) -> ir.Value:
-        return self._dequantized(values, scale)
-
-    def bias(self, name: str, values: Any, scale: Any) -> ir.Value:
-        return self._dequantized(values, scale)
+    def parameters(self, node: NodeLike) -> list[ir.Value]:
+        op = self.ops[node.name]
+        assert isinstance(op, Weighted)
+        assert self.numbers(node.name) != "dynamic", "only linear layers have a dynamic form in an .onnx"
+        if self.numbers(node.name) == "float":
+            return [self.reals(op.weight.detach().numpy()), self.reals(op.bias.detach().numpy())]
+        q = self.q.weights[node.name]
+        scale = q.scale.numpy()
+        bias_scale = np.float32(self.grid(node.inputs[0]).scale) * scale
+        return [self._dequantized(q.weight.numpy(), scale), self._dequantized(q.bias.numpy(), bias_scale)]
 
     def scalar(self, name: str, value: int, grid: Grid) -> ir.Value:
         """One number of a grid, as a real value."""
         inputs = [self.constant("", np.uint8(value + 128)), self.constant("", np.float32(grid.scale)),
                   self.constant("", np.uint8(grid.zero_point + 128))]
-        return self.emit("DequantizeLinear", inputs, f"{name}/dequantize")
+        return self._single("DequantizeLinear", inputs, f"{name}/dequantize")
 
-    def pin(self, real: ir.Value, name: str, grid: Grid) -> ir.Value:
-        """A real value put on a grid, as the integer value NAME/q, and taken off again."""
+    def pin(self, real: ir.Value, name: str, like: str) -> ir.Value:
+        """A real value put on the grid of ``like``, as the integer value NAME/q, and taken off again; as it is where that has none."""
+        if self.floating(like):
+            return real
+        grid = self.grid(like)
         parameters = [self.constant("", np.float32(grid.scale)), self.constant("", np.uint8(grid.zero_point + 128))]
-        on = self._node("QuantizeLinear", [real, *parameters], "", f"{name}/q")
-        return self._node("DequantizeLinear", [on, *parameters], "", f"d{len(self.nodes)}")
+        on = self._node("QuantizeLinear", [real, *parameters], "", f"{name}/q").outputs[0]
+        return self._node("DequantizeLinear", [on, *parameters], "", f"d{len(self.nodes)}").outputs[0]
 
     def write(self, value: str, real: ir.Value) -> None:
-        self.real[value] = self.pin(real, value, self.grid(value))
+        self.real[value] = self._bounded(value, real) if self.floating(value) else self.pin(real, value, value)
+
+    def _bounded(self, value: str, real: ir.Value) -> ir.Value:
+        """A float result within its operation's bounds, which a grid would have kept by saturation."""
+        low, high = self.ops[value].clamp if value in self.ops else NO_CLAMP
+        if (low, high) == NO_CLAMP:
+            return real
+        if (low, high) == RELU:
+            return self._single("Relu", [real], f"{value}/relu")
+        bounds = [None if abs(bound) == float("inf") else self.constant("", np.float32(bound)) for bound in (low, high)]
+        return self._single("Clip", [real, *bounds], f"{value}/clip")
 
 
 def onnx_bytes(q: Quantized, name: str = "model") -> bytes:

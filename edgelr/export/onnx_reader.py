@@ -1,6 +1,8 @@
 """Reads a QDQ .onnx back: operators, grids and integer weights."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy import dtype, float32, int32, zeros
@@ -58,6 +60,11 @@ def _read(graph: onnx.GraphProto) -> WrittenFile:
                     grids[quantized[node.output[0]]] = grid
             elif grid != grids.get(quantized.get(node.input[0], "")):
                 grids.pop(quantized.get(node.input[0], ""), None)  # taken off another grid than it was put on: on none
+        elif node.op_type in ("MatMul", "MatMulInteger") and node.input[1] in arrays:
+            weights[name] = WrittenWeights(arrays[node.input[1]].T, zeros(0, float32), zeros(0, float32), zeros(0, float32))
+        elif node.op_type in WEIGHTED and node.input[1] in arrays:
+            bias = arrays[node.input[2]] if node.input[2:] else zeros(0, float32)
+            weights[name] = WrittenWeights(arrays[node.input[1]], zeros(0, float32), bias, zeros(0, float32))
         elif node.op_type in WEIGHTED and node.input[1] in from_constants:
             values, scale = parts(node.input[1])
             bias, bias_scale = parts(node.input[2]) if node.input[2:] and node.input[2] in from_constants else (
@@ -65,6 +72,10 @@ def _read(graph: onnx.GraphProto) -> WrittenFile:
             if node.op_type == "Gemm" and not any(a.name == "transB" and a.i for a in node.attribute):
                 values = values.T
             weights[name] = WrittenWeights(values, scale, bias, bias_scale)
+        owner, _, part = name.rpartition("/")  # a product of matrices has its bias and its scale in nodes of their own
+        constants = [arrays[i] for i in node.input if i in arrays]
+        if part in ("bias", "scale") and owner in weights and constants:
+            weights[owner] = replace(weights[owner], **{part: constants[0]})
     return WrittenFile(tuple(operators), grids, weights, tuple(o.name for o in graph.output))
 
 

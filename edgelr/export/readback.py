@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from edgelr.export.layout import layout_of
 from edgelr.export.onnx_reader import read_onnx
 from edgelr.export.tflite_reader import read_tflite
 from edgelr.export.written import Format, WrittenFile, WrittenWeights
-from edgelr.graph.ops import Concat, Conv, Permute, Requantize
+from edgelr.graph.ops import Concat, Permute, Requantize, Weighted
 from edgelr.quantization import Quantized
 
 __all__ = ["check_readback", "read", "read_onnx", "read_tflite"]
@@ -30,10 +31,13 @@ def check_readback(q: Quantized, data: bytes, format: Format) -> None:
     without = _unwritten(q, format)
     expected = _expected(q, format)
     for value in (q.graph.input, *(n.name for n in q.graph.nodes)):
-        found, ours = written.grids.get(value), q.grids[value]
-        if found is None and value not in without:
+        found, ours = written.grids.get(value), q.grids.get(value)
+        if ours is None:
+            if found is not None:
+                raise _differs(value, format, "it is on a grid in the file and in float in the graph")
+        elif found is None and value not in without:
             raise _differs(value, format, "it has no scale and zero point in the file")
-        if found is not None and found != ours:
+        elif found is not None and found != ours:
             raise _differs(value, format, f"scale {found.scale!r} and zero point {found.zero_point} in the file, "
                                           f"{ours.scale!r} and {ours.zero_point} in the graph")
         if value in expected:
@@ -52,7 +56,7 @@ def _differs(name: str, format: Format, why: str) -> GateError:
 
 
 def _pairs(ours: WrittenWeights, theirs: WrittenWeights) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    yield "integer weight", ours.weight, theirs.weight
+    yield "weight", ours.weight, theirs.weight
     yield "weight scale", ours.scale, theirs.scale
     yield "bias", ours.bias, theirs.bias
     yield "bias scale", ours.bias_scale, theirs.bias_scale
@@ -64,21 +68,29 @@ def _unwritten(q: Quantized, format: Format) -> set[str]:
         return {n.name for n in q.graph.nodes if isinstance(n.op, Permute)}
     users = q.graph.users()
     return {n.name for n in q.graph.nodes if isinstance(n.op, Requantize) and n.name != q.graph.output
-            and all(isinstance(u.op, Concat) for u in users[n.name])}
+            and n.name in q.grids and all(isinstance(u.op, Concat) for u in users[n.name])}
 
 
 def _expected(q: Quantized, format: Format) -> dict[str, WrittenWeights]:
-    """The integer weights as the format should hold them, given in the readers' layout."""
+    """The weights as the format should hold them, given in the readers' layout."""
     columns = layout_of(q.graph).columns if format == "tflite" else {}
     expected = {}
     for node in q.graph.nodes:
-        if node.name in q.weights:
-            ours = q.weights[node.name]
-            weight, scale = ours.weight.numpy(), ours.scale.numpy()
-            if format == "tflite" and isinstance(node.op, Conv) and weight.ndim == 3:
-                weight = weight[:, :, None]
-            if node.inputs[0] in columns:
-                weight = weight[:, columns[node.inputs[0]]]
-            bias_scale = np.float32(q.grids[node.inputs[0]].scale) * scale
-            expected[node.name] = WrittenWeights(weight, scale, ours.bias.numpy(), bias_scale)
+        if not isinstance(node.op, Weighted):
+            continue
+        none, real_bias = np.zeros(0, np.float32), node.op.bias.detach().numpy()
+        if q.numbers(node.name) == "float":
+            ours = WrittenWeights(node.op.weight.detach().numpy(), none, real_bias, none)
+        elif node.name not in q.weights:
+            continue
+        else:
+            w = q.weights[node.name]
+            weight, scale = w.weight.numpy(), w.scale.numpy()
+            ours = WrittenWeights(weight, scale, real_bias, none) if q.numbers(node.name) == "dynamic" else WrittenWeights(
+                weight, scale, w.bias.numpy(), np.float32(q.grids[node.inputs[0]].scale) * scale)
+        if format == "tflite" and ours.weight.ndim == 3:
+            ours = replace(ours, weight=ours.weight[:, :, None])
+        if node.inputs[0] in columns:
+            ours = replace(ours, weight=ours.weight[:, columns[node.inputs[0]]])
+        expected[node.name] = ours
     return expected

@@ -1,18 +1,22 @@
 """Writes a quantised graph as .tflite: int8 in and out, channels last, int8 weights per channel, int32 bias."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flatbuffers
 import numpy as np
+import torch
 from ai_edge_litert import schema_py_generated as schema
 
 from edgelr.errors import UnsupportedError
 from edgelr.export.layout import disputed, layout_of, trivial
-from edgelr.graph import IntegerWeights, Shape
+from edgelr.graph import Shape
+from edgelr.graph.arithmetic import quantize
+from edgelr.graph.ops import Weighted
+from edgelr.graph.ops.base import Array, NodeLike
 from edgelr.quantization import Quantized
-from edgelr.vocabulary import Grid
+from edgelr.vocabulary import Grid, Numbers
 
 SCHEMA_VERSION = 3
 ENUMS = {"fusedActivationFunction": schema.ActivationFunctionType, "padding": schema.Padding, "mode": schema.MirrorPadMode}
@@ -25,6 +29,7 @@ class TfliteWriter:
     def __init__(self, q: Quantized) -> None:
         self.q = q
         self.layout = layout_of(q.graph)
+        self.ops = {n.name: n.op for n in q.graph.nodes}
         node = disputed(q.graph, self.layout)
         if node is not None:
             raise self.unsupported(node.name, "this use of a tensor that convolutions hold channels last")
@@ -64,8 +69,11 @@ class TfliteWriter:
     def grid(self, value: str) -> Grid:
         return self.q.grids[value]
 
-    def weights(self, node: str) -> IntegerWeights:
-        return self.q.weights[node]
+    def numbers(self, node: str) -> Numbers:
+        return self.q.numbers(node)
+
+    def floating(self, value: str) -> bool:
+        return value not in self.q.grids
 
     def unsupported(self, node: str, what: str) -> UnsupportedError:
         return UnsupportedError(f"{node}: {what} can't be written as .tflite", "no LiteRT operation computes it",
@@ -90,11 +98,14 @@ class TfliteWriter:
         self.subgraph.tensors.append(tensor)
         return len(self.subgraph.tensors) - 1
 
-    def temporary(self, name: str, shape: Sequence[int], grid: Grid) -> int:
+    def temporary(self, name: str, shape: Sequence[int], like: str) -> int:
+        if self.floating(like):
+            return self._tensor(name, shape, "FLOAT32")
+        grid = self.grid(like)
         return self._tensor(name, shape, "INT8", None, grid.scale, grid.zero_point)
 
     def write(self, value: str) -> int:
-        self.index[value] = self.temporary(value, self.shape(value), self.grid(value))
+        self.index[value] = self.temporary(value, self.shape(value), value)
         return self.index[value]
 
     def read(self, value: str) -> int:
@@ -113,11 +124,33 @@ class TfliteWriter:
     def scalar(self, name: str, value: int, grid: Grid) -> int:
         return self._tensor("", [1], "INT8", np.array([value], np.int8), grid.scale, grid.zero_point)
 
-    def weight(self, name: str, values: Any, scale: Any, axis: int) -> int:
-        return self._tensor("", values.shape, "INT8", values, scale, 0, axis)
+    def reals(self, name: str, values: Any) -> int:
+        array = np.asarray(values, np.float32)
+        key = ("reals", array.shape, array.tobytes())
+        if key not in self.shared:
+            self.shared[key] = self._tensor("", array.shape, "FLOAT32", array)
+        return self.shared[key]
 
-    def bias(self, name: str, values: Any, scale: Any) -> int:
-        return self._tensor("", values.shape, "INT32", values.astype(np.int32), scale)
+    def constant(self, name: str, values: Any, grid: Grid | None) -> int:
+        """A stored activation: float32, or on a grid."""
+        if grid is None:
+            return self.reals(name, values)
+        integers = quantize(torch.as_tensor(values), grid).numpy().astype(np.int8)
+        return self._tensor("", integers.shape, "INT8", integers, grid.scale, grid.zero_point)
+
+    def parameters(self, node: NodeLike, arrange: Callable[[Array], Array], axis: int) -> list[int]:
+        op, numbers = self.ops[node.name], self.numbers(node.name)
+        assert isinstance(op, Weighted)
+        real_bias = op.bias.detach().numpy()
+        if numbers == "float":
+            return [self.reals("", arrange(op.weight.detach().numpy())), self.reals("", real_bias)]
+        q = self.q.weights[node.name]
+        values, scale = arrange(q.weight.numpy()), q.scale.numpy()
+        weight = self._tensor("", values.shape, "INT8", values, scale, 0, axis)
+        if numbers == "dynamic":
+            return [weight, self.reals("", real_bias)]
+        bias = q.bias.numpy()
+        return [weight, self._tensor("", bias.shape, "INT32", bias, np.float32(self.grid(node.inputs[0]).scale) * scale)]
 
     # Reshapes, whose meaning is torch's element order.
 
@@ -128,14 +161,14 @@ class TfliteWriter:
         if value in self.layout.channels_last and not trivial(shape) and to not in self.layout.columns:
             perm = [0, 3, 1, 2]
             written = self.shape(value)
-            ordered = self.temporary(f"{to}/ordered", [written[a] for a in perm], self.grid(value))
+            ordered = self.temporary(f"{to}/ordered", [written[a] for a in perm], value)
             self.emit("TRANSPOSE", 2, [source, self.ints("", perm)], ordered, "Transpose")
             source = ordered
         target = self.q.graph.shapes[to]
         if to not in self.layout.channels_last or trivial(target):
             return source, self.write(to), self.shape(to)
         written = [1, target[0], *((1, target[1]) if len(target) == 2 else target[1:])]
-        return source, self.temporary(f"{to}/ordered", written, self.grid(to)), written
+        return source, self.temporary(f"{to}/ordered", written, to), written
 
     def reordered(self, value: str, written: int) -> None:
         """Bring a reshape's result from torch's order to its written order."""

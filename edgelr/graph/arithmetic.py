@@ -13,6 +13,8 @@ from torch import Tensor
 from edgelr.vocabulary import Grid
 
 FLOAT32_EXACT = 2**24
+WEIGHT_MAX = 127  # symmetric: -128 is never used, so that negation and both runtimes' fast paths hold
+BIAS_MAX = 2**30  # half of int32, which leaves the other half to the products
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,3 +72,22 @@ def quantize(x: Tensor, grid: Grid) -> Tensor:
 def dequantize(q: Tensor, grid: Grid) -> Tensor:
     """Whole numbers of the grid to float32."""
     return centred(q, grid).to(torch.float32) * f32(grid.scale)
+
+
+def quantize_weights(weight: Tensor, bias: Tensor, input_scale: float, weight_max: int = WEIGHT_MAX) -> IntegerWeights:
+    """Per output channel, symmetric in [-weight_max, weight_max]; bias int32 at input_scale * scale.
+
+    A channel whose bias would not fit into int32 gets a larger scale: coarser weights there beat an overflow.
+    """
+    scale = weight_scales(weight, bias, input_scale, weight_max)
+    shape = (-1, *(1,) * (weight.dim() - 1))
+    q = torch.round(weight.detach().float() / scale.view(shape)).clamp_(-weight_max, weight_max).to(torch.int8)
+    bias_scale = (torch.tensor(input_scale, dtype=torch.float32) * scale).double()
+    return IntegerWeights(q, scale, torch.round(bias.detach().double() / bias_scale).clamp_(-BIAS_MAX, BIAS_MAX).to(torch.int32))
+
+
+def weight_scales(weight: Tensor, bias: Tensor, input_scale: float, weight_max: int = WEIGHT_MAX) -> Tensor:
+    """Float32 scale of each output channel: its largest weight at ``weight_max``, or more where its bias would not fit."""
+    largest = weight.detach().abs().flatten(1).amax(1).double()
+    room = bias.detach().double().abs() / (input_scale * BIAS_MAX)
+    return torch.maximum(torch.maximum(largest / weight_max, room), torch.tensor(1e-12, dtype=torch.float64)).float()

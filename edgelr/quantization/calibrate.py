@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -11,23 +11,31 @@ from torch import Tensor
 
 from edgelr.errors import BadInputError
 from edgelr.graph import Graph, IntegerWeights, Node, run
-from edgelr.graph.ops import Add, Conv, Linear, Mul
+from edgelr.graph.arithmetic import WEIGHT_MAX, quantize_weights, weight_scales
+from edgelr.graph.mixed import mixed, necessary
+from edgelr.graph.ops import Add, Mul, Weighted
 from edgelr.quantization.grids import SMALLEST_SCALE, Range, assign, separated, tied_groups
 from edgelr.quantization.observers import OBSERVERS, Method
-from edgelr.vocabulary import Grid
+from edgelr.vocabulary import Grid, Kept, Numbers
 
-WEIGHT_MAX = 127  # symmetric: -128 is never used, so that negation and both runtimes' fast paths hold
 COARSEST_UNIT = 128  # output steps in one unit of the accumulator
-BIAS_MAX = 2**30  # half of int32, which leaves the other half to the products
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A graph with a grid for every value and integer weights for every weighted operation."""
+    """A graph with a grid for each value that is not in float, and integer weights for each weighted operation that computes on integers.
+
+    ``kept`` are the operations that don't, and why; the boundaries between the two are nodes of the graph.
+    """
 
     graph: Graph
     grids: Mapping[str, Grid]
     weights: Mapping[str, IntegerWeights]
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+
+    def numbers(self, node: str) -> Numbers:
+        """How a node computes."""
+        return self.kept[node].numbers if node in self.kept else "int8"
 
 
 def observe(graph: Graph, batches: Iterable[Tensor], method: Method = "minmax") -> dict[str, Range]:
@@ -51,60 +59,51 @@ def observe(graph: Graph, batches: Iterable[Tensor], method: Method = "minmax") 
     return ranges
 
 
-def quantize_weights(weight: Tensor, bias: Tensor, input_scale: float) -> IntegerWeights:
-    """Per output channel, symmetric in [-127, 127]; bias int32 at input_scale * scale.
+def quantize(graph: Graph, ranges: Mapping[str, Range], kept: Mapping[str, Kept] | None = None, weight_max: int = WEIGHT_MAX) -> Quantized:
+    """Put a graph on the grid. ``ranges`` are ``observe``'s of the same graph.
 
-    A channel whose bias would not fit into int32 gets a larger scale: coarser weights there beat an overflow.
+    ``kept`` says what doesn't compute on integers (None: only what no runtime can). ``weight_max`` bounds the integer weights: 63 for
+    x86 processors without VNNI, whose kernels add two products in 16 bits.
     """
-    scale = _weight_scales(weight, bias, input_scale)
-    shape = (-1, *(1,) * (weight.dim() - 1))
-    q = torch.round(weight.detach().float() / scale.view(shape)).clamp_(-WEIGHT_MAX, WEIGHT_MAX).to(torch.int8)
-    bias_scale = (torch.tensor(input_scale, dtype=torch.float32) * scale).double()
-    return IntegerWeights(q, scale, torch.round(bias.detach().double() / bias_scale).clamp_(-BIAS_MAX, BIAS_MAX).to(torch.int32))
-
-
-def _weight_scales(weight: Tensor, bias: Tensor, input_scale: float) -> Tensor:
-    largest = weight.detach().abs().flatten(1).amax(1).double()
-    room = bias.detach().double().abs() / (input_scale * BIAS_MAX)
-    return torch.maximum(torch.maximum(largest / WEIGHT_MAX, room), torch.tensor(1e-12, dtype=torch.float64)).float()
-
-
-def quantize(graph: Graph, ranges: Mapping[str, Range]) -> Quantized:
-    """Put a graph on the grid. ``ranges`` are ``observe``'s of the same graph."""
-    ready = separated(graph)
+    split, kept, floats = mixed(graph, necessary(graph) if kept is None else kept)
+    ready = separated(split, floats)
     known = dict(ranges)
-    for node in ready.nodes:  # a Requantize that separation put in sees what its input sees
+    for node in ready.nodes:  # a boundary, or a Requantize that separation put in, sees what its input sees
         if node.name not in known:
-            known[node.name] = known[node.inputs[0]]
-    grids, groups = assign(ready, known), tied_groups(ready)
+            known[node.name] = known[node.inputs[0] if node.inputs[0] in known else node.name.removesuffix("/unbounded")]
+    grids, groups = assign(ready, known, floats), tied_groups(ready, floats)
     for node in ready.nodes:
-        least = _least_scale(node, grids)
-        if grids[node.name].scale < least:
+        least = _least_scale(node, grids, weight_max)
+        if node.name in grids and grids[node.name].scale < least:
             grids |= {v: Grid(float(np.float32(least)), grids[v].zero_point) for v in grids if groups[v] == groups[node.name]}
-    weights = {n.name: quantize_weights(n.op.weight, n.op.bias, grids[n.inputs[0]].scale)
-               for n in ready.nodes if isinstance(n.op, Conv | Linear)}
-    return Quantized(ready, grids, weights)
+    weights = {}
+    for node in ready.nodes:
+        if isinstance(node.op, Weighted) and node.name not in kept:
+            weights[node.name] = quantize_weights(node.op.weight, node.op.bias, grids[node.inputs[0]].scale, weight_max)
+        elif isinstance(node.op, Weighted) and kept[node.name].numbers == "dynamic":
+            weights[node.name] = quantize_weights(node.op.weight, torch.zeros_like(node.op.bias), 1.0, weight_max)
+    return Quantized(ready, grids, weights, kept)
 
 
-def _least_scale(node: Node, grids: Mapping[str, Grid]) -> float:
+def _least_scale(node: Node, grids: Mapping[str, Grid], weight_max: int) -> float:
     """The output scale below which a step of the result is finer than anything its inputs tell.
 
     LiteRT does not load a file with a convolution whose accumulator's unit is 256 output steps or more, and an addition of such a
     ratio ends the process at 2^19 (measured, ai-edge-litert 2.3.0, x86-64). A ReLU that lets next to nothing pass gives such scales;
     a value that is 0 throughout may as well have the accumulator's unit.
     """
-    if node.op.tied or node.op.fixed is not None:
+    if node.op.tied or node.op.fixed is not None or not all(v in grids for v in (*node.inputs, node.name)):
         return 0.0
     scales = [grids[i].scale for i in node.inputs]
-    if isinstance(node.op, Conv | Linear):
-        unit = scales[0] * float(_weight_scales(node.op.weight, node.op.bias, scales[0]).max())
+    if isinstance(node.op, Weighted):
+        unit = scales[0] * float(weight_scales(node.op.weight, node.op.bias, scales[0], weight_max).max())
     else:
         unit = prod(scales) if isinstance(node.op, Mul) else max(scales)
     if grids[node.name].scale <= SMALLEST_SCALE:
         return unit
-    return unit / COARSEST_UNIT if isinstance(node.op, Conv | Linear | Add | Mul) else 0.0
+    return unit / COARSEST_UNIT if isinstance(node.op, Weighted | Add | Mul) else 0.0
 
 
-def calibrate(graph: Graph, batches: Iterable[Tensor], method: Method = "minmax") -> Quantized:
+def calibrate(graph: Graph, batches: Iterable[Tensor], method: Method = "minmax", kept: Mapping[str, Kept] | None = None) -> Quantized:
     """``observe``, then ``quantize``."""
-    return quantize(graph, observe(graph, batches, method))
+    return quantize(graph, observe(graph, batches, method), kept)

@@ -1,7 +1,7 @@
 """The one grid: how a range becomes a scale and a zero point, and which values must share one."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -21,8 +21,8 @@ def grid_of(low: float, high: float) -> Grid:
     return Grid(float(np.float32(scale)), int(np.clip(np.rint(-128 - low / scale), -128, 127)))
 
 
-def separated(graph: Graph) -> Graph:
-    """The graph with a Requantize before each concatenation input that can't share its grid with the others.
+def separated(graph: Graph, floats: Collection[str] = ()) -> Graph:
+    """The graph with a Requantize before each concatenation input that can't share its grid with the others; not among ``floats``.
 
     A concatenation ties its inputs to one grid. An input whose bound is its grid's saturation (a ReLU) keeps its own
     grid unless all inputs have that bound; one whose grid the runtimes fix (sigmoid) always does.
@@ -36,7 +36,7 @@ def separated(graph: Graph) -> Graph:
 
     nodes: list[Node] = []
     for node in graph.nodes:
-        if isinstance(node.op, Concat):
+        if isinstance(node.op, Concat) and node.name not in floats:
             origins = [origin(i) for i in node.inputs]
             clamps = [o.op.clamp if o else NO_CLAMP for o in origins]
             inputs = []
@@ -51,9 +51,9 @@ def separated(graph: Graph) -> Graph:
     return Graph.build(graph.input, graph.shapes[graph.input], nodes, graph.output)
 
 
-def tied_groups(graph: Graph) -> dict[str, str]:
-    """Each value's representative: values with the same one share a grid (pooling, reshape, concatenation, padding …)."""
-    parent = {value: value for value in graph.shapes}
+def tied_groups(graph: Graph, floats: Collection[str] = ()) -> dict[str, str]:
+    """The representative of each value not in ``floats``: values with the same one share a grid (pooling, reshape, concatenation …)."""
+    parent = {value: value for value in graph.shapes if value not in floats}
 
     def find(value: str) -> str:
         while parent[value] != value:
@@ -62,18 +62,18 @@ def tied_groups(graph: Graph) -> dict[str, str]:
         return value
 
     for node in graph.nodes:
-        if node.op.tied:
+        if node.op.tied and node.name in parent:
             for value in node.inputs:
                 parent[find(value)] = find(node.name)
-    return {value: find(value) for value in graph.shapes}
+    return {value: find(value) for value in parent}
 
 
-def assign(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Grid]:
-    """A grid for every value of a separated graph, from the ranges that calibration saw.
+def assign(graph: Graph, ranges: Mapping[str, Range], floats: Collection[str] = ()) -> dict[str, Grid]:
+    """A grid for every value of a separated graph but ``floats``, from the ranges that calibration saw.
 
     A group's range is the union of its members', cut to its members' bounds: the grid's saturation is the bound.
     """
-    groups = tied_groups(graph)
+    groups = tied_groups(graph, floats)
     union: dict[str, Range] = {}
     bounds: dict[str, Range] = {}
     fixed: dict[str, Grid] = {}
@@ -82,6 +82,8 @@ def assign(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Grid]:
         a, b = union.get(group, (0.0, 0.0))
         union[group] = min(a, low), max(b, high)
     for node in graph.nodes:
+        if node.name in floats:
+            continue
         group = groups[node.name]
         if node.op.fixed is not None:
             fixed[group] = node.op.fixed

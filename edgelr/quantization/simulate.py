@@ -1,4 +1,4 @@
-"""The integer run: the reference that both files are judged against."""
+"""The integer run: the reference that both files are judged against. What is kept in float runs in float here too."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from edgelr.graph.arithmetic import dequantize, quantize
+from edgelr.graph.ir import Node
 from edgelr.quantization.calibrate import Quantized
 
 
 def simulate_integers(q: Quantized, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Tensor:
-    """The output's integers (float tensor of whole numbers in [-128, 127]) for a batch of real inputs."""
+    """The output for a batch of real inputs: integers (a float tensor of whole numbers in [-128, 127]), or real where it has no grid."""
     last = {value: node.name for node in q.graph.nodes for value in node.inputs}
-    values = {q.graph.input: quantize(x, q.grids[q.graph.input])}
+    values = {q.graph.input: quantize(x, q.grids[q.graph.input]) if q.graph.input in q.grids else x}
     if observe:
         observe(q.graph.input, values[q.graph.input])
     with torch.no_grad():
         for node in q.graph.nodes:
-            values[node.name] = node.op.integer([values[i] for i in node.inputs], [q.grids[i] for i in node.inputs],
-                                                q.grids[node.name], q.weights.get(node.name))
+            values[node.name] = step(q, node, [values[i] for i in node.inputs])
             if observe:
                 observe(node.name, values[node.name])
             for value in set(node.inputs):
@@ -28,6 +28,21 @@ def simulate_integers(q: Quantized, x: Tensor, observe: Callable[[str, Tensor], 
     return values[q.graph.output]
 
 
+def step(q: Quantized, node: Node, inputs: list[Tensor]) -> Tensor:
+    """One node's result, from integers or real numbers as its inputs are."""
+    out, grids = q.grids.get(node.name), [q.grids.get(i) for i in node.inputs]
+    on_grid = [g for g in grids if g is not None]
+    if node.name in q.kept:
+        rounded = node.op.stored_dynamic() if q.numbers(node.name) == "dynamic" else None
+        return (rounded or node.op).run(*inputs)
+    if out is None:
+        return dequantize(inputs[0], on_grid[0])
+    if len(on_grid) < len(grids):
+        return quantize(inputs[0], out)
+    return node.op.integer(inputs, on_grid, out, q.weights.get(node.name))
+
+
 def simulate(q: Quantized, x: Tensor) -> Tensor:
     """The output in real numbers, as both files give it."""
-    return dequantize(simulate_integers(q, x), q.grids[q.graph.output])
+    result = simulate_integers(q, x)
+    return dequantize(result, q.grids[q.graph.output]) if q.graph.output in q.grids else result

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgelr.graph.arithmetic import IntegerWeights, dequantize, exact_parts, quantize, requantize
 from edgelr.quantization import grid_of, quantize_weights
-from edgelr.quantization.calibrate import BIAS_MAX
+from edgelr.graph.arithmetic import BIAS_MAX
 from edgelr.quantization.observers import BINS, OBSERVERS, Histogram, Method
 from edgelr.vocabulary import Grid
 

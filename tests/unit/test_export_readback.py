@@ -128,7 +128,7 @@ def test_a_bit_flipped_in_a_tflite_s_weights_is_caught() -> None:
         buffer.data = buffer.data.copy()
         buffer.data[5] ^= 1
 
-    with pytest.raises(GateError, match=r"^stem: .*\n.*integer weight"):
+    with pytest.raises(GateError, match=r"^stem: .*\n.*its weight"):
         check_readback(sample(), repacked(flip), "tflite")
 
 

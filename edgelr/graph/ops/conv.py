@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgelr.graph.arithmetic import IntegerWeights, centred, exact_parts, f32, requantize
-from edgelr.graph.ops.base import NO_CLAMP, Clamp, NodeLike, OnnxSpeller, Op, Shape, TfliteSpeller, activation, bounded
+from edgelr.graph.ops.base import NO_CLAMP, Array, Clamp, NodeLike, OnnxSpeller, Shape, TfliteSpeller, Weighted, activation, bounded
 from edgelr.vocabulary import Grid
 
 
 @dataclass(frozen=True, eq=False)
-class Conv(Op):
+class Conv(Weighted):
     """``weight`` [n, c/groups, *k], ``bias`` [n]; ``pads`` zeros before each spatial axis, then after each (ONNX's order)."""
 
     weight: Tensor
@@ -26,10 +26,6 @@ class Conv(Op):
     groups: int = 1
     clamp: Clamp = NO_CLAMP
     spatial: ClassVar[bool] = True
-
-    @property
-    def weighted(self) -> bool:
-        return True
 
     @property
     def depthwise(self) -> bool:
@@ -69,38 +65,35 @@ class Conv(Op):
         return requantize(acc, (f32(grids[0].scale) * weights.scale / f32(out.scale)).view(channels), out)
 
     def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
-        q, x, source = w.weights(node.name), node.inputs[0], w.read(node.inputs[0])
+        x, source = node.inputs[0], w.read(node.inputs[0])
         one = len(self.stride) == 1  # a 1-d convolution is written as a 2-d one of height 1
         stride, dilation = ((1, *v) if one else v for v in (self.stride, self.dilation))
         pads = (0, self.pads[0], 0, self.pads[1]) if one else self.pads
         extent = (1, *self.extent) if one else self.extent
-        weight = q.weight.numpy()[:, :, None] if one else q.weight.numpy()
         height, width = w.shape(x)[1:3]
         padding = "VALID"
         if any(pads):
             if _is_same((height, width), extent, stride, pads):
                 padding = "SAME"
             else:
-                grid, (n, _, _, c) = w.grid(x), w.shape(x)
-                padded = w.temporary(f"{node.name}/pad", (n, height + pads[0] + pads[2], width + pads[1] + pads[3], c), grid)
+                n, _, _, c = w.shape(x)
+                padded = w.temporary(f"{node.name}/pad", (n, height + pads[0] + pads[2], width + pads[1] + pads[3], c), x)
                 amounts = w.ints(f"{node.name}/pads", [[0, 0], [pads[0], pads[2]], [pads[1], pads[3]], [0, 0]])
                 w.emit("PAD", 2, [source, amounts], padded, "Pad")
                 source = padded
         kind = "DEPTHWISE_CONV_2D" if self.depthwise else "CONV_2D"
         axes, axis = ((1, 2, 3, 0), 3) if self.depthwise else ((0, 2, 3, 1), 0)
         fields = {"depthMultiplier": self.weight.shape[0] // self.groups} if self.depthwise else {}
-        scale = q.scale.numpy()
-        inputs = [source, w.weight(f"{node.name}/weight", np.ascontiguousarray(weight.transpose(axes)), scale, axis),
-                  w.bias(f"{node.name}/bias", q.bias.numpy(), np.float32(w.grid(x).scale) * scale)]
-        w.emit(kind, 3, inputs, w.write(node.name), "DepthwiseConv2D" if self.depthwise else "Conv2D",
+
+        def arrange(weight: Array) -> Array:
+            return np.ascontiguousarray((weight[:, :, None] if one else weight).transpose(axes))
+
+        w.emit(kind, 3, [source, *w.parameters(node, arrange, axis)], w.write(node.name), "DepthwiseConv2D" if self.depthwise else "Conv2D",
                padding=padding, strideH=stride[0], strideW=stride[1], dilationHFactor=dilation[0], dilationWFactor=dilation[1],
                fusedActivationFunction=activation(self.clamp), **fields)
 
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
-        q, x = w.weights(node.name), node.inputs[0]
-        scale = q.scale.numpy()
-        inputs = [w.read(x), w.weight(f"{node.name}.weight", q.weight.numpy(), scale),
-                  w.bias(f"{node.name}.bias", q.bias.numpy(), np.float32(w.grid(x).scale) * scale)]
+        inputs = [w.read(node.inputs[0]), *w.parameters(node)]
         w.write(node.name, w.emit("Conv", inputs, node.name, kernel_shape=list(self.weight.shape[2:]), strides=list(self.stride),
                                   pads=list(self.pads), dilations=list(self.dilation), group=self.groups))
 

@@ -12,6 +12,8 @@ from edgelr.graph.arithmetic import IntegerWeights, dequantize, f32, quantize
 from edgelr.graph.ops.base import NO_CLAMP, Clamp, NodeLike, OnnxSpeller, Op, Shape, TfliteSpeller, activation, bounded
 from edgelr.vocabulary import Grid
 
+INFINITY = float("inf")
+
 
 def _broadcast(a: Shape, b: Shape) -> Shape:
     return np.broadcast_shapes(a, b)
@@ -76,12 +78,14 @@ class Shift(Op):
 
     def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
         grid, value = self.constant
-        inputs = [w.read(node.inputs[0]), w.scalar(f"{node.name}/amount", value, grid)]
+        amount = w.reals("", [self.amount]) if w.floating(node.name) else w.scalar(f"{node.name}/amount", value, grid)
+        inputs = [w.read(node.inputs[0]), amount]
         w.emit("ADD", 2, inputs, w.write(node.name), "Add", fusedActivationFunction=activation(self.clamp))
 
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
         grid, value = self.constant
-        inputs = [w.read(node.inputs[0]), w.scalar(f"{node.name}/amount", value, grid)]
+        amount = w.reals([self.amount]) if w.floating(node.name) else w.scalar(f"{node.name}/amount", value, grid)
+        inputs = [w.read(node.inputs[0]), amount]
         w.write(node.name, w.emit("Add", inputs, node.name))
 
 
@@ -128,10 +132,27 @@ class Requantize(Op):
         return quantize(dequantize(inputs[0], grids[0]), out)
 
     def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
-        w.emit("QUANTIZE", 2, [w.read(node.inputs[0])], w.write(node.name), "Quantize")
+        if not w.floating(node.name):
+            w.emit("QUANTIZE", 2, [w.read(node.inputs[0])], w.write(node.name), "Quantize")
+            return
+        source, (low, high) = w.read(node.inputs[0]), self.clamp
+        if activation(self.clamp) != "NONE":
+            w.emit(activation(self.clamp), 1, [source], w.write(node.name))
+        elif self.clamp == NO_CLAMP:
+            w.alias(node.name, node.inputs[0])
+        elif low > -INFINITY and high < INFINITY:
+            above = w.temporary(f"{node.name}/above", w.shape(node.name), node.name)
+            w.emit("MAXIMUM", 1, [source, w.reals("", [low])], above, "MaximumMinimum")
+            w.emit("MINIMUM", 1, [above, w.reals("", [high])], w.write(node.name), "MaximumMinimum")
+        else:
+            kind, bound = ("MAXIMUM", low) if high == INFINITY else ("MINIMUM", high)
+            w.emit(kind, 1, [source, w.reals("", [bound])], w.write(node.name), "MaximumMinimum")
 
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
         real = w.read(node.inputs[0])
+        if w.floating(node.name):
+            w.write(node.name, real)
+            return
         if w.joined(node.name):  # a concatenation takes each input on its own grid: an extra Q/DQ pair would be fused away
             w.hand_on(node.name, real)
             return

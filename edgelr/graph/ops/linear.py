@@ -3,27 +3,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
 from edgelr.graph.arithmetic import IntegerWeights, centred, exact_parts, f32, requantize
-from edgelr.graph.ops.base import NO_CLAMP, Clamp, NodeLike, OnnxSpeller, Op, Shape, TfliteSpeller, activation, bounded
+from edgelr.graph.ops.base import NO_CLAMP, Array, Clamp, NodeLike, OnnxSpeller, Shape, TfliteSpeller, Weighted, activation, bounded
 from edgelr.vocabulary import Grid
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(Op):
+class Linear(Weighted):
     """``weight`` [n, in_features], ``bias`` [n]."""
 
     weight: Tensor
     bias: Tensor
     clamp: Clamp = NO_CLAMP
-
-    @property
-    def weighted(self) -> bool:
-        return True
 
     def shape(self, *inputs: Shape) -> Shape:
         return (*inputs[0][:-1], self.weight.shape[0])
@@ -39,27 +36,42 @@ class Linear(Op):
         return requantize(acc, f32(grids[0].scale) * weights.scale / f32(out.scale), out)
 
     def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
-        q, x = w.weights(node.name), node.inputs[0]
-        weight, scale, columns = q.weight.numpy(), q.scale.numpy(), w.columns(x)
-        if columns is not None:  # the input was flattened channels last: its features come in that order
-            weight = np.ascontiguousarray(weight[:, columns])
-        keep = len(w.shape(x)) > 2
-        inputs = [w.read(x), w.weight(f"{node.name}/weight", weight, scale, 0),
-                  w.bias(f"{node.name}/bias", q.bias.numpy(), np.float32(w.grid(x).scale) * scale)]
-        w.emit("FULLY_CONNECTED", 5 if keep else 4, inputs, w.write(node.name), "FullyConnected",
-               fusedActivationFunction=activation(self.clamp), keepNumDims=keep)
+        x, columns = node.inputs[0], w.columns(node.inputs[0])
+        keep, dynamic = len(w.shape(x)) > 2, w.numbers(node.name) == "dynamic"
+
+        def arrange(weight: Array) -> Array:  # an input that was flattened channels last has its features in that order
+            return weight if columns is None else np.ascontiguousarray(weight[:, columns])
+
+        inputs = [w.read(x), *w.parameters(node, arrange, 0)]
+        w.emit("FULLY_CONNECTED", 5 if keep or dynamic else 4, inputs, w.write(node.name), "FullyConnected",
+               fusedActivationFunction=activation(self.clamp), keepNumDims=keep, asymmetricQuantizeInputs=dynamic)
 
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
-        q, x = w.weights(node.name), node.inputs[0]
-        scale, shape = q.scale.numpy(), w.torch_shape(x)
-        inputs = [w.read(x), w.weight(f"{node.name}.weight", q.weight.numpy(), scale),
-                  w.bias(f"{node.name}.bias", q.bias.numpy(), np.float32(w.grid(x).scale) * scale)]
+        x, shape = node.inputs[0], w.torch_shape(node.inputs[0])
+        if w.numbers(node.name) == "dynamic":
+            w.write(node.name, self._dynamic(w, node))
+            return
+        inputs = [w.read(x), *w.parameters(node)]
         if len(shape) == 1:
             w.write(node.name, w.emit("Gemm", inputs, node.name, transB=1))
             return
+        if w.numbers(node.name) == "float":
+            product = w.emit("MatMul", [inputs[0], w.reals(self.weight.detach().numpy().T)], node.name)
+            w.write(node.name, w.emit("Add", [product, inputs[2]], f"{node.name}/bias"))
+            return
         # Gemm is the form that runs in int8, and takes a matrix: the leading axes become its rows and come back after
         flat = w.emit("Reshape", [inputs[0], w.constant(f"{node.name}/flat", np.array([-1, shape[-1]], np.int64))], f"{node.name}/rows")
-        result = w.emit("Gemm", [w.pin(flat, f"{node.name}/rows", w.grid(x)), *inputs[1:]], node.name, transB=1)
-        matrix = w.pin(result, f"{node.name}/matrix", w.grid(node.name))
+        result = w.emit("Gemm", [w.pin(flat, f"{node.name}/rows", x), *inputs[1:]], node.name, transB=1)
+        matrix = w.pin(result, f"{node.name}/matrix", node.name)
         target = w.constant(f"{node.name}/shape", np.array([-1, *shape[:-1], self.weight.shape[0]], np.int64))
         w.write(node.name, w.emit("Reshape", [matrix, target], f"{node.name}/unrows"))
+
+    def _dynamic(self, w: OnnxSpeller, node: NodeLike) -> Any:
+        """The nodes that ONNX Runtime joins into one DynamicQuantizeMatMul."""
+        q = w.integer_weights(node.name)
+        x, x_scale, x_zero = w.emit("DynamicQuantizeLinear", [w.read(node.inputs[0])], f"{node.name}/quantize", outputs=3)
+        weight, zero = w.constant("", np.ascontiguousarray(q.weight.numpy().T)), w.constant("", np.zeros(len(q.scale), np.int8))
+        product = w.emit("MatMulInteger", [x, weight, x_zero, zero], node.name)
+        scale = w.emit("Mul", [x_scale, w.reals(q.scale.numpy())], f"{node.name}/scale")
+        real = w.emit("Mul", [w.emit("Cast", [product], f"{node.name}/cast", to=1), scale], f"{node.name}/scaled")
+        return w.emit("Add", [real, w.reals(self.bias.detach().numpy())], f"{node.name}/bias")

@@ -53,13 +53,14 @@ class MaxPool(Op):
             if _is_same((height, width), kernel, stride, pads):
                 padding = "SAME"
             else:
-                grid = w.grid(x)
-                padded = w.temporary(f"{node.name}/pad", (n, height + pads[0] + pads[2], width + pads[1] + pads[3], c), grid)
+                padded = w.temporary(f"{node.name}/pad", (n, height + pads[0] + pads[2], width + pads[1] + pads[3], c), x)
                 amounts = w.ints(f"{node.name}/pads", [[0, 0], [pads[0], pads[2]], [pads[1], pads[3]], [0, 0]])
-                if grid.zero_point == -128:  # after a ReLU the plain zero is the lowest value, and every delegate takes PAD
+                if w.floating(x):
+                    w.emit("PADV2", 2, [source, amounts, w.reals("", [float("-inf")])], padded, "PadV2")
+                elif w.grid(x).zero_point == -128:  # after a ReLU the plain zero is the lowest value, and every delegate takes PAD
                     w.emit("PAD", 2, [source, amounts], padded, "Pad")
                 else:
-                    w.emit("PADV2", 2, [source, amounts, w.scalar(f"{node.name}/lowest", -128, grid)], padded, "PadV2")
+                    w.emit("PADV2", 2, [source, amounts, w.scalar(f"{node.name}/lowest", -128, w.grid(x))], padded, "PadV2")
                 source = padded
         w.emit("MAX_POOL_2D", 2, [source], w.write(node.name), "Pool2D", padding=padding, strideH=stride[0], strideW=stride[1],
                filterHeight=kernel[0], filterWidth=kernel[1], fusedActivationFunction="NONE")

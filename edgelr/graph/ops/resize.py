@@ -65,9 +65,11 @@ class Bilinear(Op):
         x = node.inputs[0]
         n, height, width, c = w.shape(node.name)
         sizes = w.ints(f"{node.name}/size", [height, width])
-        resized = w.temporary(f"{node.name}/resized", (n, height, width, c), w.grid(x))  # RESIZE_BILINEAR keeps its input's grid
+        floating = w.floating(node.name)  # on integers RESIZE_BILINEAR keeps its input's grid
+        resized = w.write(node.name) if floating else w.temporary(f"{node.name}/resized", (n, height, width, c), x)
         w.emit("RESIZE_BILINEAR", 3, [w.read(x), sizes], resized, "ResizeBilinear", alignCorners=False, halfPixelCenters=True)
-        w.emit("QUANTIZE", 2, [resized], w.write(node.name), "Quantize")
+        if not floating:
+            w.emit("QUANTIZE", 2, [resized], w.write(node.name), "Quantize")
 
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
         scales = w.constant(f"{node.name}/scales", np.array([1, 1, *self.factors], np.float32))

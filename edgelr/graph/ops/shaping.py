@@ -149,7 +149,8 @@ class Pad(Op):
         if self.mode == "constant" and self.value == 0:
             w.emit("PAD", 2, inputs, w.write(node.name), "Pad")
         elif self.mode == "constant":
-            value = w.scalar(f"{node.name}/value", self._integer_value(w.grid(x)), w.grid(x))
+            floating = w.floating(node.name)
+            value = w.reals("", [self.value]) if floating else w.scalar(f"{node.name}/value", self._integer_value(w.grid(x)), w.grid(x))
             w.emit("PADV2", 2, [*inputs, value], w.write(node.name), "PadV2")
         else:  # SYMMETRIC repeats the edge value itself first: for one cell that is "edge"
             mode = "REFLECT" if self.mode == "reflect" else "SYMMETRIC"

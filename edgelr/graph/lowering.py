@@ -1,0 +1,125 @@
+"""From an exported program's nodes to the graph's: what depends on the input goes through the table of rules, constants are computed."""
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, fx
+
+from edgelr.errors import UnsupportedError
+from edgelr.graph import aten, aten_activations, aten_arithmetic, aten_attention, aten_layers, aten_moving, aten_pooling
+from edgelr.graph.aten import At, NotSupportedError, Site
+from edgelr.graph.batch import FIRST, Batch
+from edgelr.graph.build import Builder
+from edgelr.graph.ir import Graph
+from edgelr.graph.ops import Shape
+
+FAMILIES = (aten_activations, aten_arithmetic, aten_attention, aten_layers, aten_moving, aten_pooling)  # importing them fills the table
+
+
+class Lowering:
+    """Values of an exported program so far: a name in the graph, a list of names, or a constant. ``batches``: where samples are."""
+
+    def __init__(self, builder: Builder, constants: Mapping[str, Any], placeholder: fx.Node) -> None:
+        self.builder = builder
+        self.constants = constants
+        self.values: dict[fx.Node, Any] = {placeholder: builder.input}
+        self.batches: dict[fx.Node, Batch] = {placeholder: FIRST}
+
+    def graph(self, result: fx.Node) -> Graph:
+        """The finished graph. Raises UnsupportedError where the result doesn't have its samples first."""
+        if self.batches[result] != FIRST:
+            raise UnsupportedError("the network's output does not have its samples on the first axis",
+                                   f"its shape is {tuple(result.meta['val'].shape)}", "end forward() with a tensor of [batch, ...]")
+        return self.builder.graph(self.values[result])
+
+    def lower(self, node: fx.Node) -> None:
+        """One node. Raises UnsupportedError naming the module and the operation."""
+        if node.op == "placeholder":
+            if node.name in self.constants:
+                self.values[node] = self.constants[node.name]
+            return
+        if not self._varies(node):
+            compute: Any = node.target
+            self.values[node] = compute(*(self._resolve(a) for a in node.args), **{k: self._resolve(v) for k, v in node.kwargs.items()})
+            return
+        if node.target is operator.getitem:
+            source, index = node.args
+            assert isinstance(source, fx.Node) and isinstance(index, int)
+            self.values[node], self.batches[node] = self.values[source][index], self.batches[source]
+            return
+        self.values[node], self.batches[node] = self._applied(node)
+        if operation(node.target).split(".")[0].endswith("_"):  # in place: later readers of the input see the result
+            assert isinstance(node.args[0], fx.Node)
+            self.values[node.args[0]] = self.values[node]
+
+    def _applied(self, node: fx.Node) -> tuple[Any, Batch]:
+        name, where = operation(node.target), path_of(node) or "the network"
+        rule = aten.RULES.get(name)
+        if rule is None:
+            raise UnsupportedError(f"{where}: operation {name} is not supported", "it has no integer form here yet",
+                                   "replace it in the model, or leave that part out of the network")
+        try:
+            batch, first = self._samples(node)
+            site = Site(self.builder, path_of(node), name.split(".")[0].rstrip("_"), _shape(first), _shape(node), batch,
+                        all(self._alone(a) for a in node.all_input_nodes))
+            result = rule(site, *(self._resolve(a) for a in node.args), **{k: self._resolve(v) for k, v in node.kwargs.items()})
+            if isinstance(result, At):
+                result, batch = result.name, result.batch
+            if isinstance(result, str) and batch.without(_shape(node)) != self.builder.shapes[result]:
+                raise NotSupportedError(f"it mixes samples of a batch: shape {_shape(node)} for {self.builder.shapes[result]} a sample")
+        except NotSupportedError as error:
+            raise UnsupportedError(f"{where}: {error}", f"operation {name}", "replace it in the model by a supported form") from error
+        return result, batch
+
+    def _samples(self, node: fx.Node) -> tuple[Batch, fx.Node]:
+        """Where the inputs have their samples, counted in the first one's axes, and the first one. All must have them at one place."""
+        inputs = [a for a in _arguments(node) if a in self.batches]
+        widest = max(inputs, key=lambda a: len(_shape(a)))
+        batch, rank = self.batches[widest], len(_shape(widest))
+        for other in inputs:
+            own = self.batches[other]
+            if (own.axis - len(_shape(other)), own.before, own.merged) != (batch.axis - rank, batch.before, batch.merged):
+                raise NotSupportedError("its inputs have their samples on different axes")
+        return batch, widest
+
+    def _varies(self, node: fx.Node) -> bool:
+        """Whether an operation depends on the input, and not on constants alone."""
+        return any(a in self.batches for a in node.all_input_nodes)
+
+    def _alone(self, node: fx.Node) -> bool:
+        """Whether a value has one reader, also under its other names (dropout and fused activations rename, not copy)."""
+        value = self.values[node]
+        aliases = [a for a in node.all_input_nodes if isinstance(value, str) and self.values[a] is value] if node in self.batches else []
+        return len(node.users) == 1 and all(self._alone(a) for a in aliases)
+
+    def _resolve(self, arg: Any) -> Any:
+        if isinstance(arg, fx.Node):
+            return self.values[arg]
+        return [self._resolve(a) for a in arg] if isinstance(arg, list | tuple) else arg
+
+
+def _arguments(node: fx.Node) -> Iterator[fx.Node]:
+    """The nodes that a node reads, in the order of its arguments."""
+    found: list[fx.Node] = []
+    fx.map_arg((node.args, node.kwargs), lambda n: found.append(n) or n)
+    return iter(found)
+
+
+def _shape(node: fx.Node) -> Shape:
+    """Torch's shape of a node's result; () where it gives several."""
+    value = node.meta.get("val")
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+
+def operation(target: Any) -> str:
+    """The operation without its namespace: conv2d.default."""
+    return str(target).removeprefix("aten.")
+
+
+def path_of(node: fx.Node) -> str:
+    """The innermost module's qualified name; "" for the network itself."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    path = stack[-1][0] if stack else ""
+    return str(path).removeprefix("L['self'].").removeprefix("L['self']")
