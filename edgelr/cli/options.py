@@ -33,6 +33,18 @@ Metric = Annotated[
 Calibration = Annotated[str, typer.Option("--calibration", help="How ranges are found: minmax, percentile or mse.")]
 CalibrationSamples = Annotated[int, typer.Option("--calibration-samples", min=1, help="At most so many calibration samples.")]
 ScoreSamples = Annotated[int, typer.Option("--score-samples", min=1, help="At most so many held-out samples score a plan.")]
+Numbers = Annotated[
+    str,
+    typer.Option("--numbers", help="int8 (whole), mixed (slow operations in float), dynamic (int8 weights), float; auto measures."),
+]
+KeepFloat = Annotated[
+    list[str] | None, typer.Option("--keep-float", help="Keep these modules in float, as 'blocks.3.*'. Repeatable, or separated by commas.")
+]
+MaxDrop = Annotated[
+    float | None, typer.Option("--max-drop", help="Points of score that int8 may cost; the worst operations go back to float.")
+]
+Qat = Annotated[bool, typer.Option("--qat/--no-qat", help="Train on the integer grid before writing (needs a train part).")]
+Epochs = Annotated[int, typer.Option("--epochs", min=0, help="Epochs of --qat; 0: as many as suit the network.")]
 Via = Annotated[str, typer.Option("--via", help="direct, or stock: write by the stock converters (pip install 'edgelr[stock]').")]
 Seed = Annotated[int, typer.Option("--seed", min=0)]
 AllowSlower = Annotated[bool, typer.Option("--allow-slower", help="Accept a network that is slower than dense int8.")]
@@ -60,7 +72,13 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def settings(
-    *, budgets: list[str] | None = None, input: str = "", scheme: str = "channel,spatial,linear", format: str = "tflite,onnx", **other: Any
+    *,
+    budgets: list[str] | None = None,
+    keep_float: list[str] | None = None,
+    input: str = "",
+    scheme: str = "channel,spatial,linear",
+    format: str = "tflite,onnx",
+    **other: Any,
 ) -> Settings:
     """Settings from the words of the command line. Raises UsageError."""
     from edgelr.pipeline import Settings, parse_budget
@@ -70,5 +88,6 @@ def settings(
         "input_shape": shape_of(input),
         "schemes": words(scheme),
         "formats": words(format),
+        "keep_float": tuple(p for pattern in keep_float or () for p in words(pattern)),
     }
     return Settings(**chosen, **other)

@@ -27,7 +27,10 @@ class Fact:
 
 @dataclass(frozen=True)
 class Target:
-    """A device, its runtimes, its number format, and the step of its int8 kernels on which ranks are chosen, for each runtime."""
+    """A device, its runtimes, its number format, and the step of its int8 kernels on which ranks are chosen, for each runtime.
+
+    ``weight_bits`` is 7 for x86 processors without VNNI. ``packages``: which package a runtime is there, where it isn't the usual one.
+    """
 
     name: str
     device: str
@@ -35,7 +38,21 @@ class Target:
     threads: int
     rank_steps: Mapping[Runtime, int] = field(hash=False)
     number_format: NumberFormat = "w8a8"
+    weight_bits: int = 8
+    packages: Mapping[Runtime, str] = field(default_factory=dict, hash=False)
     facts: tuple[Fact, ...] = ()
+
+    @property
+    def weight_max(self) -> int:
+        """The largest integer weight: 127, or 63 where the processor's kernels add products in 16 bits (``weight_bits`` 7)."""
+        return (1 << (self.weight_bits - 1)) - 1
+
+    def dynamic_refused(self, runtime: str) -> str:
+        """Why a runtime of this target can't have the dynamic form; "" where it can."""
+        package = self.packages.get(runtime, "")  # type: ignore[call-overload]
+        if package.startswith("tflite-runtime"):
+            return f"{package} computes dynamic-range files without an error and wrongly (measured: as far off as the outputs are large)"
+        return ""
 
 
 def list_targets() -> tuple[str, ...]:
@@ -74,7 +91,7 @@ def _parse(file: Path) -> Target:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInputError(f"The target file {file} can't be read.", str(error)) from error
-    _check_keys(file, "", table, {f.name for f in fields(Target)}, optional=frozenset({"facts"}))
+    _check_keys(file, "", table, {f.name for f in fields(Target)}, optional=frozenset({"facts", "weight_bits", "packages"}))
     runtimes, steps = table["runtimes"], table["rank_steps"]
     known = get_args(Runtime)
     _require(file, "name", isinstance(table["name"], str) and table["name"] != "", "a text")
@@ -83,6 +100,10 @@ def _parse(file: Path) -> Target:
     _require(file, "runtimes", some and all(r in known for r in runtimes), f"a list out of {known}")
     _require(file, "threads", _is_count(table["threads"]), "a whole number from 1")
     _require(file, "number_format", table["number_format"] in get_args(NumberFormat), f"one of {get_args(NumberFormat)}")
+    _require(file, "weight_bits", table.get("weight_bits", 8) in (7, 8), "7 or 8")
+    packages = table.get("packages", {})
+    named = isinstance(packages, dict) and set(packages) <= set(runtimes) and all(isinstance(p, str) for p in packages.values())
+    _require(file, "packages", named, "a table of texts, by runtime")
     _require(file, "rank_steps", isinstance(steps, dict) and all(_is_count(s) for s in steps.values()), "a table of whole numbers from 1")
     _check_keys(file, "rank_steps", steps, set(runtimes))
     facts = table.get("facts", [])

@@ -8,22 +8,23 @@ from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.graph import Graph, Node
 from edgelr.graph.splice import Halves, spliced
 from edgelr.pipeline.candidates import Factors
+from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.settings import Format
-from edgelr.quantization import Quantized, quantize
+from edgelr.quantization import Quantized
 from edgelr.vocabulary import DENSE, Choice, Plan
 
 WRITERS: dict[Format, Callable[[Quantized], bytes]] = {"tflite": tflite_bytes, "onnx": onnx_bytes}
 ANY_RANGE = (-4.0, 4.0)  # neither latency nor size depends on the scales
 
 
-def write(q: Quantized, formats: Sequence[Format]) -> dict[Format, bytes]:
+def write(quantized: Mapping[Format, Quantized]) -> dict[Format, bytes]:
     """The files' bytes by format."""
-    return {f: WRITERS[f](q) for f in formats}
+    return {f: WRITERS[f](q) for f, q in quantized.items()}
 
 
-def draft(graph: Graph, formats: Sequence[Format]) -> dict[Format, bytes]:
+def draft(graph: Graph, formats: Sequence[Format], precision: Precision) -> dict[Format, bytes]:
     """Files of the right shape with made-up scales: same bytes and same latency as the calibrated ones, at once."""
-    return write(quantize(graph, dict.fromkeys(graph.shapes, ANY_RANGE)), formats)
+    return write(precision.quantized(graph, dict.fromkeys(graph.shapes, ANY_RANGE), formats))
 
 
 def planned(graph: Graph, plan: Plan, factors: Factors) -> Graph:
@@ -32,7 +33,7 @@ def planned(graph: Graph, plan: Plan, factors: Factors) -> Graph:
 
 
 def sizes(
-    graph: Graph, options: Mapping[str, tuple[Choice, ...]], factors: Factors, formats: Sequence[Format]
+    graph: Graph, options: Mapping[str, tuple[Choice, ...]], factors: Factors, formats: Sequence[Format], precision: Precision
 ) -> dict[tuple[str, Choice], dict[Format, int]]:
     """Bytes that each choice adds to each format's file: counted by writing the layer alone."""
     result = {}
@@ -42,5 +43,5 @@ def sizes(
         alone = Graph.build("input", shape, [Node(name, node.op, ("input",))], name)
         for choice in (DENSE, *found):
             pair: dict[str, Halves] = {} if choice == DENSE else {name: factors.halves(name, choice)}
-            result[name, choice] = {f: len(data) for f, data in draft(spliced(alone, pair), formats).items()}
+            result[name, choice] = {f: len(data) for f, data in draft(spliced(alone, pair), formats, precision).items()}
     return result

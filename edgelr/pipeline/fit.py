@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from edgelr.devices import Measurement, measure, open_session
+from edgelr.devices import Measurement
 from edgelr.errors import BudgetError, GateError
 from edgelr.latency import FORMATS as FORMAT_OF
 from edgelr.latency import Prices
 from edgelr.pipeline.candidates import Factors, table
 from edgelr.pipeline.files import draft, planned
+from edgelr.pipeline.machine import measure_pair
+from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.search import Searcher, reachable
 from edgelr.pipeline.settings import Format
 from edgelr.pipeline.source import Source
@@ -64,6 +66,7 @@ class Fitting:
     threads: int
     never_slower: bool
     shares: Mapping[str, float]
+    precision: Precision
     seed: int = 0
     tell: Callable[[str], None] = lambda text: None
     tightened: dict[str, float] = field(default_factory=dict)
@@ -111,7 +114,7 @@ class Fitting:
             plan, search = self.searcher.find(rows, limits, base, seeds)
             evaluations += search.evaluations
             predicted = total(plan, rows, base)
-            files = draft(planned(self.source.graph, plan, self.factors), list(self.dense_files)) if plan.factorised() else self.dense_files
+            files = self.drafted(plan) if plan.factorised() else self.dense_files
             measured = self.measured(files)
             drift = {r: m["dense"].median * 1e3 / self.dense_us(r) for r, m in measured.items()}
             rounds.append(
@@ -134,6 +137,9 @@ class Fitting:
         if kept is None:
             raise self._failed(rounds)
         return Fitted(kept[1], kept[2], tuple(rounds), self.prices, evaluations)
+
+    def drafted(self, plan: Plan) -> dict[Format, bytes]:
+        return draft(planned(self.source.graph, plan, self.factors), list(self.dense_files), self.precision)
 
     def measured(self, files: Mapping[Format, bytes]) -> dict[str, Measurement]:
         """Dense and planned files against each other, interleaved, in each priced runtime."""
@@ -219,20 +225,6 @@ class Fitting:
             "give a little more, or allow another scheme",
             least,
         )
-
-
-def measure_pair(dense: bytes, plan: bytes, format: Format, on: str, threads: int, seed: int, rounds: int = 40) -> Measurement:
-    """Two files of one format, interleaved in one process: "dense" and "plan". One and the same file is measured once for both."""
-    files = {"dense": dense} if dense == plan else {"dense": dense, "plan": plan}
-    sessions = {name: open_session(data, format, threads) for name, data in files.items()}
-    try:
-        m = measure(sessions, on=on, rounds=rounds, min_seconds=0.5, seed=seed)
-    finally:
-        for session in sessions.values():
-            session.close()
-    if len(files) == 2:
-        return m
-    return replace(m, timings={**m.timings, "plan": m["dense"]}, rounds_ms={**m.rounds_ms, "plan": m.rounds_ms["dense"]})
 
 
 def _summary(plan: Plan, files: Mapping[Format, bytes], last: Round) -> str:

@@ -8,13 +8,16 @@ from edgelr.data import Data
 from edgelr.devices import Measurement, load_target
 from edgelr.pipeline import candidates, telling
 from edgelr.pipeline.finish import gates, write_out
-from edgelr.pipeline.fit import measure_pair
+from edgelr.pipeline.forms import chosen_precision
 from edgelr.pipeline.log import Log, Tell
+from edgelr.pipeline.machine import measured_pairs
 from edgelr.pipeline.metrics import metric_of
 from edgelr.pipeline.prepare import Prepared, prepare
 from edgelr.pipeline.produce import Batches, judge, outputs_of, produce
+from edgelr.pipeline.refine import refine
 from edgelr.pipeline.settings import Settings, preflight
 from edgelr.pipeline.source import held_out, read
+from edgelr.quantization import observe
 from edgelr.report import Report
 from edgelr.vocabulary import Plan
 
@@ -40,35 +43,41 @@ def compress(
         held, held_name = held_out(data)
         metric = metric_of(settings.metric, held)
         calibration = Batches(data, settings.calibration_samples)
-    with log.stage("dense"):
-        log.say(f"{source.name}: {len(source.all_layers)} layers with parameters, {source.params:,} parameters; writing dense int8")
         factors = candidates.Factors(source)
-        dense = produce(source, Plan(), factors, calibration, settings)
+    with log.stage("form"):
+        log.say(f"{source.name}: {len(source.all_layers)} layers with parameters, {source.params:,} parameters")
+        ranges = observe(source.graph, calibration, settings.calibration)
+        precision, tried = chosen_precision(source, ranges, calibration, settings, target, machine, log)
+    with log.stage("dense"):
+        log.say("writing the dense network")
+        dense = produce(source, Plan(), factors, calibration, settings, precision, ranges)
         reference = outputs_of(source.graph, held)
         dense_judged = judge(dense, held, held_name, reference, metric, settings, source.macs)
-        log.say("dense int8: " + telling.summary(dense.files, dense_judged))
+        log.say("dense: " + telling.summary(dense.files, dense_judged))
     prepared: Prepared | None = None
     if settings.budgets and settings.method != "dense":
-        prepared = prepare(settings, source, data, factors, dense.files, target, machine, log)
+        prepared = prepare(settings, source, data, factors, dense.files, target, machine, precision, log)
     product, fitted, measured = dense, None, dict[str, Measurement]()
     for _ in range(REFITS):
         if prepared is not None:
             with log.stage("choose"):
                 fitted = prepared.fitting.fit()
             with log.stage("produce"):
-                product = produce(source, fitted.plan, factors, calibration, settings) if fitted.plan.factorised() else dense
+                plan = fitted.plan
+                product = produce(source, plan, factors, calibration, settings, precision) if plan.factorised() else dense
         with log.stage("measure"):
-            measured = {
-                r: measure_pair(dense.files[f], product.files[f], f, machine.on, machine.threads, settings.seed)
-                for f, r in machine.runtimes.items()
-            }
+            measured = measured_pairs(dense.files, product.files, machine, settings.seed)
         if prepared is None or not prepared.fitting.still_over(product.plan, measured):
             break
+    factorised_outputs = outputs_of(product.graph, held) if product.plan.factorised() else None
+    product, refined = refine(product, precision, source, data, settings, log)
+    with log.stage("measure"):
+        measured = measured_pairs(dense.files, product.files, machine, settings.seed) if refined.reverted else measured
     with log.stage("judge"):
         judged = dense_judged if product is dense else judge(product, held, held_name, reference, metric, settings, source.macs)
-        factorised_outputs = outputs_of(product.graph, held) if product.plan.factorised() else None
-    told = telling.Told(source, settings, target, machine, dense, dense_judged, product, judged, measured, fitted, prepared)
-    report = told.report(metric, held, held_name, reference, factorised_outputs, log.seconds, command)
+        trained_outputs = outputs_of(product.graph, held) if refined.trained else None
+    told = telling.Told(source, settings, target, machine, dense, dense_judged, product, judged, measured, fitted, prepared, tried, refined)
+    report = told.report(metric, held, held_name, reference, factorised_outputs, trained_outputs, log.seconds, command)
     gates(report, measured, settings, product.plan)
     if out is not None:
         log.say(f"writing {out}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 
-from edgelr.devices import Measurement, Target, describe_host
+from edgelr.devices import Measurement
 from edgelr.factorize import choice_cost, max_rank
 from edgelr.pipeline.fit import Fitting
 from edgelr.pipeline.produce import Judged
@@ -128,21 +127,6 @@ def budget_lines(
                 BudgetLine(b.kind, limit, "MACs" if b.kind == "macs" else "parameters", counted[b.kind], "counted", "the network", b.text)
             )
     return tuple(lines)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What latency is measured on: the CPU's name, the runtime of each written format that the target has, and the threads."""
-
-    on: str
-    runtimes: Mapping[Format, str]
-    threads: int
-
-
-def machine_of(target: Target, formats: Sequence[Format]) -> Machine:
-    """This machine, as a target's device."""
-    known: dict[Format, str] = {"tflite": "litert", "onnx": "onnxruntime"}
-    return Machine(str(describe_host()["cpu"]), {f: known[f] for f in formats if known[f] in target.runtimes}, target.threads)
 
 
 def summary(files: Mapping[Format, bytes], judged: Mapping[Format, Judged]) -> str:

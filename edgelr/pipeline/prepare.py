@@ -13,8 +13,9 @@ from edgelr.latency import Prices, price, variants
 from edgelr.pipeline import budgets as budget_rules
 from edgelr.pipeline import candidates, files
 from edgelr.pipeline.fit import Fitting
-from edgelr.pipeline.lines import Machine
 from edgelr.pipeline.log import Log
+from edgelr.pipeline.machine import Machine
+from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.search import Searcher, affordable_samples
 from edgelr.pipeline.settings import Format, Settings
@@ -40,6 +41,7 @@ def prepare(
     dense_files: Mapping[Format, bytes],
     target: Target,
     machine: Machine,
+    precision: Precision,
     log: Log,
 ) -> Prepared:
     """Decompose, price and measure every candidate. Raises UsageError where the budget is on a cost that is not known."""
@@ -58,10 +60,10 @@ def prepare(
         factors.prepare(
             [w for w in able if w.name in options], settings.schemes, lambda: list(first(calibration, settings.calibration_samples))
         )
-        sizes = files.sizes(source.graph, options, factors, settings.formats)
+        sizes = files.sizes(source.graph, options, factors, settings.formats, precision)
     with log.stage("price"):
         needed = not settings.allow_slower or any(k.startswith("us:") for k in kinds)
-        prices = priced(source, options, factors, settings, machine, log) if needed else {}
+        prices = priced(source, options, factors, settings, machine, precision, log) if needed else {}
     dense_costs = {
         "params": float(source.params),
         "macs": float(source.macs or 0),
@@ -88,6 +90,7 @@ def prepare(
         machine.threads,
         not settings.allow_slower,
         {k: v / dense_costs[k] for k, v in relative.items()},
+        precision,
         settings.seed,
         log.say,
     )
@@ -99,11 +102,17 @@ def prepare(
 
 
 def priced(
-    source: Source, options: Options, factors: candidates.Factors, settings: Settings, machine: Machine, log: Log
+    source: Source,
+    options: Options,
+    factors: candidates.Factors,
+    settings: Settings,
+    machine: Machine,
+    precision: Precision,
+    log: Log,
 ) -> dict[str, Prices]:
     """In-network prices in each runtime, from variants of the whole network."""
     plans = variants(options)
-    written = {plan: files.draft(files.planned(source.graph, plan, factors), settings.formats) for plan in plans}
+    written = {plan: files.draft(files.planned(source.graph, plan, factors), settings.formats, precision) for plan in plans}
     prices = {}
     for format, runtime in machine.runtimes.items():
         log.say(f"pricing {len(plans)} variants of the whole network in {runtime}")

@@ -14,7 +14,7 @@ from edgelr.vocabulary import Budget, Scheme
 SearchMethod = Literal["beam", "additive", "energy", "uniform", "dense"]
 Format = Literal["tflite", "onnx"]
 METHODS: tuple[SearchMethod, ...] = ("beam", "additive", "energy", "uniform", "dense")
-SCHEMES: tuple[Scheme, ...] = ("channel", "spatial", "linear")
+SCHEMES: tuple[Scheme, ...] = ("channel", "spatial", "linear", "recurrent", "gates")
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 
 
@@ -22,6 +22,8 @@ FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 class Settings:
     """One run. ``model`` and ``data`` are how the user named them; ``metric`` "" means accuracy where there are labels, else agreement.
 
+    ``numbers`` is the number format: int8 whole, mixed (what is slow on integers in float), dynamic (int8 weights, float activations),
+    or float; auto measures. ``keep_float`` are patterns of module names; ``max_drop`` is in points; ``epochs`` 0 means as many as suit.
     ``calibration_samples`` and ``score_samples`` are upper bounds. ``via`` "stock" writes the files by the stock converters.
     """
 
@@ -40,6 +42,11 @@ class Settings:
     calibration: CalibrationMethod = "minmax"
     calibration_samples: int = 512
     score_samples: int = 1000
+    numbers: Literal["auto", "int8", "mixed", "dynamic", "float"] = "auto"
+    keep_float: tuple[str, ...] = ()
+    max_drop: float | None = None
+    qat: bool = False
+    epochs: int = 0
     via: Literal["direct", "stock"] = "direct"
     seed: int = 0
     allow_slower: bool = False
@@ -52,10 +59,21 @@ class Settings:
             ("format", self.formats, FORMATS),
             ("calibration", (self.calibration,), ("minmax", "percentile", "mse")),
             ("via", (self.via,), ("direct", "stock")),
+            ("number format", (self.numbers,), ("auto", "int8", "mixed", "dynamic", "float")),
         ):
             for word in value:
                 if word not in known:
                     raise UsageError(f"unknown {name} {word!r}", "", f"one of {', '.join(known)}")
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+            raise UsageError(f"--max-drop {self.max_drop:g} is no bound", "it is in points of the score", "--max-drop 0.5")
+        if self.epochs < 0 or (self.epochs and not self.qat):
+            raise UsageError(f"--epochs {self.epochs} has nothing to train", "epochs are those of --qat", "add --qat, or leave it out")
+        if self.via == "stock" and (self.qat or self.keep_float or self.max_drop is not None or self.numbers not in ("auto", "int8")):
+            raise UsageError(
+                "--via stock writes whole int8 by its own calibration",
+                "it carries neither trained scales nor mixed precision",
+                "leave --via out, or the other option",
+            )
         if not self.formats:
             raise UsageError("no format to write", "", "--format tflite,onnx")
 
@@ -67,6 +85,8 @@ def to_toml(settings: Settings) -> str:
         value = getattr(settings, field.name)
         if field.name == "budgets":
             value = [b.text for b in value]
+        if value is None:
+            continue  # TOML has no word for "none": the key is left out
         lines.append(f"{field.name} = {_toml(value)}")
     return "\n".join(lines) + "\n"
 

@@ -10,10 +10,13 @@ from edgelr.data import Split
 from edgelr.devices import Measurement, Target
 from edgelr.pipeline import lines
 from edgelr.pipeline.fit import Fitted
-from edgelr.pipeline.lines import Machine, machine_of, summary, versions
+from edgelr.pipeline.forms import Tried
+from edgelr.pipeline.lines import summary, versions
+from edgelr.pipeline.machine import Machine, machine_of
 from edgelr.pipeline.metrics import Metric, Outputs
 from edgelr.pipeline.prepare import Prepared, counted_costs
 from edgelr.pipeline.produce import Judged, Product
+from edgelr.pipeline.refine import Refined
 from edgelr.pipeline.settings import Format, Settings
 from edgelr.pipeline.source import Source
 from edgelr.report import Dense, Latency, ModelFacts, Report, Round, Search, Stage, TargetFacts
@@ -54,6 +57,8 @@ class Told:
     measured: Mapping[str, Measurement]
     fitted: Fitted | None
     prepared: Prepared | None
+    tried: Sequence[Tried]
+    refined: Refined
 
     def report(
         self,
@@ -62,16 +67,19 @@ class Told:
         held_name: str,
         reference: Outputs,
         factorised: Outputs | None,
+        trained: Outputs | None,
         seconds: Mapping[str, float],
         command: str,
     ) -> Report:
-        """The report; ``reference`` and ``factorised`` are the float outputs of the source and the factorised network on ``held``."""
+        """The report; ``reference``, ``factorised`` and ``trained`` are the float outputs of the network at each stage, on ``held``."""
         source, plan = self.source, self.product.plan
         counted = counted_costs(source, plan)
         params, macs = int(counted["params"]), None if source.macs is None else int(counted["macs"])
         stages = [Stage("source", source.params, source.macs, metric.score(reference, held.y, reference, held_name))]
         if factorised is not None:
             stages.append(Stage("factorized", params, macs, metric.score(factorised, held.y, reference, held_name)))
+        if trained is not None:
+            stages.append(Stage("trained", params, macs, metric.score(trained, held.y, reference, held_name)))
         stages.append(Stage("quantized", params, macs, list(self.judged.values())[-1].score))
         runtimes = {f: r for f, r in self.machine.runtimes.items() if r in self.measured}
         fitting = self.prepared.fitting if self.prepared else None
@@ -86,7 +94,7 @@ class Told:
             budgets=lines.budget_lines(
                 self.settings.budgets, self.product.files, self.dense.files, self.measured, counted, of_source, self.machine.on
             ),
-            source=SourceFacts(source.params, source.macs, source.float_bytes, stages[0].score),
+            source=SourceFacts(source.params, source.macs, source.float_bytes, stages[0].score, self._float_latency()),
             stages=tuple(stages),
             layers=lines.layer_lines(source, plan, fitting, self.prepared.why if self.prepared else {}, next(iter(runtimes.values()), "")),
             artifacts=lines.artifacts(self.product.files, self.judged, self.measured, runtimes),
@@ -103,6 +111,9 @@ class Told:
             warnings=(*losses(stages), *source.warnings, *self._drifting(), *(note for j in self.judged.values() for note in j.notes)),
             command=command,
         )
+
+    def _float_latency(self) -> tuple[Latency, ...]:
+        return tuple(Latency.of(t.latency) for t in self.tried if t.policy == "float")
 
     def _search(self, seconds: Mapping[str, float]) -> Search | None:
         if self.fitted is None:

@@ -16,7 +16,9 @@ from edgelr.errors import BudgetError, Exit, GateError
 from edgelr.latency import Prices
 from edgelr.pipeline.candidates import Factors, choices, factorisable
 from edgelr.pipeline.files import draft, planned, sizes
-from edgelr.pipeline.fit import Fitting, measure_pair
+from edgelr.pipeline.fit import Fitting
+from edgelr.pipeline.machine import measure_pair
+from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.search import Searcher
 from edgelr.pipeline.source import Source, inspect
@@ -71,8 +73,8 @@ def fitting(
     scorer = GraphScorer(source.graph, x, torch.from_numpy(arrays()["y_val"]), factors.product)
     searcher = Searcher("additive", scorer, factors, source.macs or 1)
     searcher.prepare(options)
-    own = sizes(source.graph, options, factors, ("onnx",))
-    dense = draft(source.graph, ("onnx",))
+    own = sizes(source.graph, options, factors, ("onnx",), Precision())
+    dense = draft(source.graph, ("onnx",), Precision())
     base = {"bytes:onnx": float(len(dense["onnx"]) - sum(own[n, DENSE]["onnx"] for n in options))}
     told = {k: {f: n - (understate if k[1] != DENSE else 0) for f, n in v.items()} for k, v in own.items()}
 
@@ -98,6 +100,7 @@ def fitting(
         1,
         never_slower,
         {},
+        Precision(),
         truth=prices(true_us or us),
     )
     find = searcher.find
@@ -113,7 +116,11 @@ def fitting(
 
 @cache
 def dense_bytes() -> int:
-    return len(draft(parts()[0].graph, ("onnx",))["onnx"])
+    return len(draft(parts()[0].graph, ("onnx",), Precision())["onnx"])
+
+
+def written_bytes(made: Fitting, plan: Plan) -> int:
+    return len(draft(planned(made.source.graph, plan, made.factors), ("onnx",), Precision())["onnx"])
 
 
 def test_where_every_pair_is_dearer_and_dense_fits_all_stays_dense() -> None:
@@ -130,7 +137,7 @@ def test_where_only_slower_plans_fit_the_error_names_the_way_out() -> None:
 def test_allowed_to_be_slower_the_same_budget_is_met() -> None:
     made = fitting(0.5 * dense_bytes(), {"dense": 50.0, "pair": 60.0})
     plan = made.fit().plan
-    assert plan.factorised() and len(draft(planned(made.source.graph, plan, made.factors), ("onnx",))["onnx"]) <= 0.5 * dense_bytes()
+    assert plan.factorised() and written_bytes(made, plan) <= 0.5 * dense_bytes()
 
 
 def test_a_plan_priced_as_faster_but_measured_slower_is_not_taken() -> None:
@@ -160,7 +167,7 @@ def test_sizes_are_corrected_until_the_file_fits(understate: int, share: float) 
     made = fitting(share * dense_bytes(), understate=understate)
     plan = made.fit().plan
     assert plan.factorised()
-    assert len(draft(planned(made.source.graph, plan, made.factors), ("onnx",))["onnx"]) <= share * dense_bytes()
+    assert written_bytes(made, plan) <= share * dense_bytes()
 
 
 def test_a_price_that_was_too_low_is_corrected_until_the_limit_holds_as_measured() -> None:
@@ -174,6 +181,6 @@ def test_a_price_that_was_too_low_is_corrected_until_the_limit_holds_as_measured
 
 
 def test_one_and_the_same_file_is_as_fast_as_itself() -> None:
-    data = draft(parts()[0].graph, ("onnx",))["onnx"]
+    data = draft(parts()[0].graph, ("onnx",), Precision())["onnx"]
     m = measure_pair(data, data, "onnx", "this CPU", 1, 0, rounds=3)
     assert m["plan"] == m["dense"] and m.ratio("plan", "dense").median == 1.0

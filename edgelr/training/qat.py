@@ -1,0 +1,109 @@
+"""Quantisation-aware fine-tuning: trains the graph that is written, on the grid that it is written on."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgelr.graph import Graph, IntegerWeights, Node
+from edgelr.graph.arithmetic import BIAS_MAX, f32, quantize_weights
+from edgelr.graph.ops import Add, Mul
+from edgelr.quantization import Quantized
+from edgelr.quantization.calibrate import COARSEST_UNIT
+from edgelr.quantization.grids import SMALLEST_SCALE
+from edgelr.training.batches import Batches
+from edgelr.training.distill import Outputs, distillation, outputs_of
+from edgelr.training.fake_run import FakeQuantized
+from edgelr.training.loop import Progress, Schedule, train
+from edgelr.vocabulary import Grid
+
+WEIGHT_RATE = 0.1
+SCALE_RATE = 0.002
+
+
+@dataclass(frozen=True)
+class QatSettings:
+    """``weight_rate``: by how many steps of its grid a weight or bias may move a training step, at most; ``scale_rate``: by which
+    share a scale may. ``temperature`` of the distillation; ``labels``: the weight of the cross entropy to the labels, beside it.
+    ``outputs``: what the network's outputs are (None: as ``outputs_of`` tells).
+    """
+
+    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=5))
+    weight_rate: float = WEIGHT_RATE
+    scale_rate: float = SCALE_RATE
+    temperature: float = 1.0
+    labels: float = 0.0
+    outputs: Outputs | None = None
+
+
+def qat(
+    q: Quantized,
+    teacher: Callable[[Tensor], Tensor] | Graph,
+    batches: Batches,
+    settings: QatSettings | None = None,
+    tell: Callable[[Progress], None] = lambda progress: None,
+) -> Quantized:
+    """Fine-tune a calibrated network on its grid: learnt step sizes (LSQ), distillation from ``teacher``. ``q`` stays as it is.
+
+    The result's grids and integer weights are the trained ones, and its graph holds the trained float weights. It is that of the last
+    step: nothing is selected. Raises EdgelrError where training diverges.
+    """
+    settings = settings or QatSettings()
+    fake = FakeQuantized(q)
+    loss = distillation(fake, teacher, settings.outputs or outputs_of(q.graph), settings.temperature, settings.labels)
+    groups = [(settings.weight_rate, fake.weights()), (settings.scale_rate, fake.scales())]
+    train(groups, loss, batches, settings.schedule, tell, fake.keep_bounds)
+    return trained(fake)
+
+
+def trained(fake: FakeQuantized) -> Quantized:
+    """The fake-quantised network as it stands, in integers."""
+    q = fake.q
+    with torch.no_grad():
+        grids = {v: replace(grid, scale=float(fake.scale(v))) for v, grid in q.grids.items()}
+        ops = {name: replace(q.graph.node(name).op, weight=w.weight, bias=w.bias) for name, w in fake.learnt.items()}  # type: ignore[type-var]
+        scales = {name: w.scale for name, w in fake.learnt.items() if w.numbers == "int8"}
+        graph = q.graph.with_ops(ops)
+        grids = _floored(graph, grids, scales, fake.groups)
+        weights = {}
+        for node in graph.nodes:
+            if node.name in scales:
+                op, scale = fake.learnt[node.name], scales[node.name]
+                weights[node.name] = _integers(op.weight, op.bias, scale, grids[node.inputs[0]].scale, fake.weight_max)
+            elif node.name in q.weights:
+                op = fake.learnt[node.name]
+                weights[node.name] = quantize_weights(op.weight, torch.zeros_like(op.bias), 1.0, fake.weight_max)
+    return Quantized(graph, grids, weights, q.kept)
+
+
+def _integers(weight: Tensor, bias: Tensor, scale: Tensor, input_scale: float, weight_max: int) -> IntegerWeights:
+    """As ``quantize_weights``, by the given scales; a channel whose bias would not fit into int32 gets a larger one."""
+    room = (bias.double().abs() / (input_scale * BIAS_MAX)).float()
+    scale = torch.maximum(scale, room)
+    integers = torch.round(weight / scale.view(-1, *(1,) * (weight.dim() - 1))).clamp_(-weight_max, weight_max).to(torch.int8)
+    bias_scale = (f32(input_scale) * scale).double()
+    return IntegerWeights(integers, scale, torch.round(bias.double() / bias_scale).clamp_(-BIAS_MAX, BIAS_MAX).to(torch.int32))
+
+
+def _floored(graph: Graph, grids: Mapping[str, Grid], scales: Mapping[str, Tensor], groups: Mapping[str, str]) -> dict[str, Grid]:
+    """No output's step finer than its inputs tell: the floor of calibration (``quantization.calibrate``), by the trained scales."""
+    floored = dict(grids)
+    for node in graph.nodes:
+        least = _least_scale(node, floored, scales)
+        if node.name in floored and floored[node.name].scale < least:
+            floored |= {v: replace(g, scale=least) for v, g in floored.items() if groups[v] == groups[node.name]}
+    return floored
+
+
+def _least_scale(node: Node, grids: Mapping[str, Grid], scales: Mapping[str, Tensor]) -> float:
+    weighted = node.name in scales
+    fixed = node.op.tied or node.op.fixed is not None
+    if fixed or not (weighted or isinstance(node.op, Add | Mul)) or not all(v in grids for v in (*node.inputs, node.name)):
+        return 0.0
+    inputs = [grids[i].scale for i in node.inputs]
+    unit = inputs[0] * float(scales[node.name].max()) if weighted else prod(inputs) if isinstance(node.op, Mul) else max(inputs)
+    return float(np.float32(max(unit / COARSEST_UNIT, SMALLEST_SCALE)))
