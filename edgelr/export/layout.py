@@ -6,13 +6,16 @@ columns are permuted instead, which costs nothing.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgelr.graph import Graph, Node, Shape
-from edgelr.graph.ops import Linear, Permute, Reshape, Softmax
+from edgelr.graph.ops import LayerNorm, Linear, MatMul, Permute, Reshape
+from edgelr.graph.ops.recurrent import Recurrent
+
+ROWS = (Linear, LayerNorm, MatMul, Recurrent)  # they work along the last axis as torch has it
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,38 @@ class Layout:
     columns: Mapping[str, np.ndarray[tuple[int], np.dtype[np.int64]]]
 
 
-def layout_of(graph: Graph) -> Layout:
-    """The layout for a graph."""
+def arranged(graph: Graph) -> Graph:
+    """The graph with a permutation that changes nothing wherever an operation on the last axis shares a value with a spatial one.
+
+    On its two sides the value may be written in two orders.
+    """
+    find = _groups(graph)
+    spatial, rows = {find(n.name) for n in graph.nodes if n.op.spatial}, [n for n in graph.nodes if isinstance(n.op, ROWS)]
+    apart = {n.name for n in rows if find(n.name) in spatial}
+    nodes, renamed = [], {}
+    for node in graph.nodes:
+        inputs = []
+        for value in node.inputs:
+            if node.name in apart and f"{value}/rows" not in graph.shapes:
+                same = Permute(tuple(range(len(graph.shapes[value]))))
+                if all(n.name != f"{value}/rows" for n in nodes):
+                    nodes.append(Node(f"{value}/rows", same, (value,)))
+                value = f"{value}/rows"
+            inputs.append(renamed.get(value, value))
+        nodes.append(replace(node, inputs=tuple(inputs)))
+        if node.name in apart:
+            renamed[node.name] = f"{node.name}/places"
+            nodes.append(Node(renamed[node.name], Permute(tuple(range(len(graph.shapes[node.name])))), (node.name,)))
+    return Graph.build(graph.input, graph.shapes[graph.input], nodes, graph.output, graph.states) if apart else graph
+
+
+def _groups(graph: Graph) -> Callable[[str], str]:
+    """For each value the representative of those that are written in one order: all that operations but moves join."""
     parent = {value: value for value in graph.shapes}
 
     def find(value: str) -> str:
         while parent[value] != value:
+            parent[value] = parent[parent[value]]
             value = parent[value]
         return value
 
@@ -36,6 +65,13 @@ def layout_of(graph: Graph) -> Layout:
         if not isinstance(node.op, Reshape | Permute):
             for value in node.inputs:
                 parent[find(value)] = find(node.name)
+    return find
+
+
+def layout_of(graph: Graph) -> Layout:
+    """The layout for a graph, ``arranged`` or not."""
+    graph = arranged(graph)
+    find = _groups(graph)
     last = {find(n.name) for n in graph.nodes if n.op.spatial}
     channels_last = frozenset(v for v in graph.shapes if find(v) in last and len(graph.shapes[v]) in (2, 3))
     users = graph.users()
@@ -58,9 +94,3 @@ def flattened(shape: Shape) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """For [C, H, W] (or [C, L]): the channels-first position of each element in channels-last order."""
     positions = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
     return np.moveaxis(positions, 0, -1).reshape(-1)
-
-
-def disputed(graph: Graph, layout: Layout) -> Node | None:
-    """The first linear layer or softmax that would meet a channels-last tensor it can't take, if any."""
-    return next((n for n in graph.nodes if (isinstance(n.op, Linear) and n.name in layout.channels_last)
-                 or (isinstance(n.op, Softmax) and n.name in layout.channels_last and n.op.axis != 0)), None)

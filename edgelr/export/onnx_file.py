@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class OnnxWriter:
         self.users = q.graph.users()
         self.ops = {n.name: n.op for n in q.graph.nodes}
         self.nodes: list[ir.Node] = []
+        self.scope = ""  # what the names of values in a body start with: no name may be used inside and outside
         self.constants: dict[tuple[Any, ...], ir.Value] = {}
         self.real: dict[str, ir.Value] = {}
         self.shared: dict[tuple[str | None, ...], ir.Value] = {}
@@ -89,9 +91,21 @@ class OnnxWriter:
     def _node(self, op: str, inputs: Any, name: str, output: str, domain: str = "", outputs: int = 1, **attributes: Any) -> ir.Node:
         node = ir.Node(domain, op, inputs, ir.convenience.convert_attributes(attributes), name=name, num_outputs=outputs)
         for i, made in enumerate(node.outputs):
-            made.name = output if i == 0 else f"{output}.{i}"
+            made.name = self.scope + (output if i == 0 else f"{output}.{i}")
         self.nodes.append(node)
         return node
+
+    def body(self, write: Callable[..., Sequence[ir.Value]], widths: Sequence[int]) -> ir.Graph:
+        """A graph inside a node; it may read stored arrays, which lie outside."""
+        outside = self.nodes, self.scope
+        self.nodes, self.scope = [], f"{self.scope}b{len(self.nodes)}."
+        inputs = [ir.Value(name=f"{self.scope}i{i}", shape=ir.Shape(["batch", n]), type=ir.TensorType(ir.DataType.FLOAT))
+                  for i, n in enumerate(widths)]
+        graph = ir.Graph(inputs, list(write(*inputs)), nodes=self.nodes, name=self.scope)
+        for value in graph.outputs:
+            value.dtype = ir.DataType.FLOAT
+        self.nodes, self.scope = outside
+        return graph
 
     def _dequantized(self, values: Any, scale: Any) -> ir.Value:
         """A stored tensor in real numbers, symmetric: its zero point is 0, which is what leaving it out says.
@@ -147,7 +161,10 @@ class OnnxWriter:
 
 
 def onnx_bytes(q: Quantized, name: str = "model") -> bytes:
-    """The .onnx as bytes: float32 input "input" and output "output", any batch, integers inside."""
+    """The .onnx as bytes: float32 input "input" and output "output", any batch, integers inside.
+
+    Each state NAME of a step network is a further input NAME and a further output NAME/next.
+    """
     w, graph = OnnxWriter(q), q.graph
 
     def described(value: ir.Value, key: str) -> ir.Value:
@@ -156,10 +173,19 @@ def onnx_bytes(q: Quantized, name: str = "model") -> bytes:
 
     entry = described(ir.Value(name="input"), graph.input)
     w.write(graph.input, entry)
+    entries = [entry, *(described(ir.Value(name=s.before), s.before) for s in graph.states)]
+    for value, state in zip(entries[1:], graph.states, strict=True):
+        w.hand_on(state.before, value)
     for node in graph.nodes:
         node.op.onnx(w, node)
     result = described(w.read(graph.output), graph.output)
     result.name = "output"
-    whole = ir.Graph([entry], [result], nodes=w.nodes, initializers=list(w.constants.values()), opset_imports={"": OPSET}, name=name)
+    results = [result]
+    for state in graph.states:  # a value may be the output or another's state too: each result has a node of its own
+        after = described(w.emit("Identity", [w.read(state.after)], f"{state.before}/next"), state.after)
+        after.name = f"{state.before}/next"
+        results.append(after)
+    whole = ir.Graph(entries, results, nodes=w.nodes, initializers=list(w.constants.values()), opset_imports={"": OPSET}, name=name)
+    whole.opset_imports.update(dict.fromkeys(sorted({n.domain for n in whole.all_nodes() if n.domain}), 1))
     model = ir.Model(whole, ir_version=IR_VERSION, producer_name="edgelr")
     return bytes(ir.serde.serialize_model(model).SerializeToString(deterministic=True))

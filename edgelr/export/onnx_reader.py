@@ -13,7 +13,7 @@ from edgelr.errors import BadInputError
 from edgelr.export.written import WrittenFile, WrittenOperator, WrittenWeights, one_grid
 from edgelr.vocabulary import Grid
 
-WEIGHTED = {"Conv", "Gemm"}
+WEIGHTED = {"Conv", "ConvTranspose", "Gemm"}
 
 
 def read_onnx(data: bytes) -> WrittenFile:
@@ -60,6 +60,10 @@ def _read(graph: onnx.GraphProto) -> WrittenFile:
                     grids[quantized[node.output[0]]] = grid
             elif grid != grids.get(quantized.get(node.input[0], "")):
                 grids.pop(quantized.get(node.input[0], ""), None)  # taken off another grid than it was put on: on none
+        elif node.op_type == "Transpose" and node.input[0] in from_constants:
+            from_constants[node.output[0]] = from_constants[node.input[0]]  # a transposed convolution's weight, in torch's order before
+        elif node.op_type == "Transpose" and node.input[0] in arrays:
+            arrays[node.output[0]] = arrays[node.input[0]]
         elif node.op_type in ("MatMul", "MatMulInteger") and node.input[1] in arrays:
             weights[name] = WrittenWeights(arrays[node.input[1]].T, zeros(0, float32), zeros(0, float32), zeros(0, float32))
         elif node.op_type in WEIGHTED and node.input[1] in arrays:

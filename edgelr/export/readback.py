@@ -11,7 +11,7 @@ from edgelr.export.layout import layout_of
 from edgelr.export.onnx_reader import read_onnx
 from edgelr.export.tflite_reader import read_tflite
 from edgelr.export.written import Format, WrittenFile, WrittenWeights
-from edgelr.graph.ops import Concat, Permute, Requantize, Weighted
+from edgelr.graph.ops import Concat, Permute, Requantize, Reshape, Weighted
 from edgelr.quantization import Quantized
 
 __all__ = ["check_readback", "read", "read_onnx", "read_tflite"]
@@ -63,9 +63,9 @@ def _pairs(ours: WrittenWeights, theirs: WrittenWeights) -> Iterator[tuple[str, 
 
 
 def _unwritten(q: Quantized, format: Format) -> set[str]:
-    """Values that the format needs no tensor for: a permutation of data that already lie so, a change of grid inside a concatenation."""
+    """Values that the format needs no tensor for: steps of a chain of reshapes and permutations, a change of grid inside a concatenation."""
     if format == "tflite":
-        return {n.name for n in q.graph.nodes if isinstance(n.op, Permute)}
+        return {n.name for n in q.graph.nodes if isinstance(n.op, Permute | Reshape)}
     users = q.graph.users()
     return {n.name for n in q.graph.nodes if isinstance(n.op, Requantize) and n.name != q.graph.output
             and n.name in q.grids and all(isinstance(u.op, Concat) for u in users[n.name])}

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import flatbuffers
@@ -10,10 +12,11 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 
 from edgelr.errors import UnsupportedError
-from edgelr.export.layout import disputed, layout_of, trivial
+from edgelr.export.layout import arranged, layout_of
+from edgelr.export.moves import Axis, Move, axes_of, move, reshaped
 from edgelr.graph import Shape
 from edgelr.graph.arithmetic import quantize
-from edgelr.graph.ops import Weighted
+from edgelr.graph.ops import Permute, Weighted
 from edgelr.graph.ops.base import Array, NodeLike
 from edgelr.quantization import Quantized
 from edgelr.vocabulary import Grid, Numbers
@@ -27,19 +30,21 @@ class TfliteWriter:
     """Implements ``TfliteSpeller``. Constants bear no names: names cost bytes and the operator's output has one."""
 
     def __init__(self, q: Quantized) -> None:
-        self.q = q
-        self.layout = layout_of(q.graph)
-        self.ops = {n.name: n.op for n in q.graph.nodes}
-        node = disputed(q.graph, self.layout)
-        if node is not None:
-            raise self.unsupported(node.name, "this use of a tensor that convolutions hold channels last")
-        self.subgraph = schema.SubGraphT()
-        self.subgraph.tensors, self.subgraph.operators = [], []
+        graph, grids = arranged(q.graph), dict(q.grids)
+        for node in graph.nodes:  # what arranging put in moves values only
+            if node.name not in q.graph.shapes and node.inputs[0] in grids:
+                grids[node.name] = grids[node.inputs[0]]
+        self.q = replace(q, graph=graph, grids=grids)
+        self.layout = layout_of(graph)
+        self.ops = {n.name: n.op for n in graph.nodes}
+        self.users = graph.users()
+        self.subgraph_now = _empty_subgraph()
         self.model = schema.ModelT()
         self.model.version, self.model.buffers, self.model.operatorCodes = SCHEMA_VERSION, [schema.BufferT()], []
-        self.model.subgraphs = [self.subgraph]
+        self.model.subgraphs = [self.subgraph_now]
         self.model.description = "edgelr"
         self.index: dict[str, int] = {}
+        self.moved: dict[str, tuple[int, list[Axis], list[Axis]]] = {}  # what ``_from`` gives, of values that moves lead to
         self.shared: dict[tuple[Any, ...], int] = {}
 
     # What the operations ask.
@@ -95,8 +100,8 @@ class TfliteWriter:
             parameters.zeroPoint = np.full(parameters.scale.shape, zero, np.int64)
             parameters.quantizedDimension = axis
             tensor.quantization = parameters
-        self.subgraph.tensors.append(tensor)
-        return len(self.subgraph.tensors) - 1
+        self.subgraph_now.tensors.append(tensor)
+        return len(self.subgraph_now.tensors) - 1
 
     def temporary(self, name: str, shape: Sequence[int], like: str) -> int:
         if self.floating(like):
@@ -109,10 +114,26 @@ class TfliteWriter:
         return self.index[value]
 
     def read(self, value: str) -> int:
+        if value not in self.index:
+            root, written, axes = self.moved[value]
+            step = move(written, [[] if a is None else axes[a] for a in self.order(value)])
+            self.index[value] = self._emit_move(root, step, self.shape(value), value, value)
         return self.index[value]
 
     def alias(self, value: str, to: str) -> None:
         self.index[value] = self.index[to]
+
+    def tensor(self, kind: str, shape: Sequence[int], variable: bool = False) -> int:
+        """A tensor without a name; a variable one keeps its values from call to call."""
+        index = self._tensor("", shape, kind)
+        self.subgraph_now.tensors[index].isVariable = variable
+        return index
+
+    def weights(self, values: Array, scale: Any) -> int:
+        key = ("weights", values.shape, values.tobytes(), np.asarray(scale, np.float32).tobytes())
+        if key not in self.shared:
+            self.shared[key] = self._tensor("", values.shape, "INT8", values, scale)
+        return self.shared[key]
 
     def ints(self, name: str, values: Any) -> int:
         array = np.asarray(values, np.int32)
@@ -152,42 +173,78 @@ class TfliteWriter:
         bias = q.bias.numpy()
         return [weight, self._tensor("", bias.shape, "INT32", bias, np.float32(self.grid(node.inputs[0]).scale) * scale)]
 
-    # Reshapes, whose meaning is torch's element order.
+    # Reshapes and permutations, which are written where something reads what they lead to.
 
-    def reshaping(self, value: str, to: str) -> tuple[int, int, list[int]]:
-        """Source tensor, target tensor and written shape of a reshape. Reorders the source to torch's order where that matters."""
-        source = self.read(value)
-        shape = self.q.graph.shapes[value]
-        if value in self.layout.channels_last and not trivial(shape) and to not in self.layout.columns:
-            perm = [0, 3, 1, 2]
-            written = self.shape(value)
-            ordered = self.temporary(f"{to}/ordered", [written[a] for a in perm], value)
-            self.emit("TRANSPOSE", 2, [source, self.ints("", perm)], ordered, "Transpose")
-            source = ordered
-        target = self.q.graph.shapes[to]
-        if to not in self.layout.channels_last or trivial(target):
-            return source, self.write(to), self.shape(to)
-        written = [1, target[0], *((1, target[1]) if len(target) == 2 else target[1:])]
-        return source, self.temporary(f"{to}/ordered", written, to), written
+    def move(self, node: NodeLike) -> None:
+        """A reshape or a permutation. Several readers share one move."""
+        source, op = node.inputs[0], self.ops[node.name]
+        if node.name in self.layout.columns:  # flattened in the order that it has: the linear layers' columns follow
+            self.emit("RESHAPE", 1, [self.read(source), self.ints("", self.shape(node.name))], self.write(node.name), "Reshape",
+                      newShape=self.shape(node.name))
+            return
+        root, written, axes = self._from(source)
+        own: list[Axis] | None
+        if isinstance(op, Permute):
+            own = [axes[0], *(axes[a + 1] for a in op.axes)]
+        else:
+            own = reshaped(axes, [1, *self.torch_shape(node.name)])
+        if own is None:  # it parts what the chain so far keeps together: bring that to torch's order first
+            length = prod(self.torch_shape(source))
+            root = self._emit_move(root, move(written, [[], [a for axis in axes for a in axis]]), [1, length], f"{node.name}/flat", source)
+            written = axes_of([1, length])
+            own = reshaped(written, [1, *self.torch_shape(node.name)])
+            assert own is not None
+        self.moved[node.name] = root, written, own
+        if len(self.users[node.name]) > 1:
+            self.read(node.name)
 
-    def reordered(self, value: str, written: int) -> None:
-        """Bring a reshape's result from torch's order to its written order."""
-        if value not in self.index:
-            self.emit("TRANSPOSE", 2, [written, self.ints("", [0, 2, 3, 1])], self.write(value), "Transpose")
+    def _from(self, value: str) -> tuple[int, list[Axis], list[Axis]]:
+        """The tensor that a value is moved from, that tensor's axes, and the value's."""
+        if value in self.moved and value not in self.index:
+            return self.moved[value]
+        axes = axes_of([1, *self.torch_shape(value)])
+        return self.read(value), [[] if a is None else axes[a] for a in self.order(value)], axes
+
+    def _emit_move(self, root: int, step: Move, shape: list[int], name: str, like: str) -> int:
+        """Write what a move needs: nothing, a reshape, or a transpose with a reshape on either side where the shapes ask for it."""
+        have = [int(n) for n in self.subgraph_now.tensors[root].shape]
+        if step.order is not None:
+            if have != list(step.before):
+                root = self._emit_reshape(root, list(step.before), f"{name}/parts", like)
+            have = list(step.between)
+            moved = self.temporary(name if have == shape else f"{name}/ordered", have, like)
+            self.emit("TRANSPOSE", 2, [root, self.ints("", step.order)], moved, "Transpose")
+            root = moved
+        return root if have == shape else self._emit_reshape(root, shape, name, like)
+
+    def _emit_reshape(self, root: int, shape: list[int], name: str, like: str) -> int:
+        result = self.temporary(name, shape, like)
+        self.emit("RESHAPE", 1, [root, self.ints("", shape)], result, "Reshape", newShape=shape)
+        return result
 
     # Operators.
 
-    def emit(self, code: str, version: int, inputs: Sequence[int], output: int, options: str = "", **fields: Any) -> None:
+    def subgraph(self, write: Callable[[], tuple[list[int], list[int]]]) -> int:
+        """A further subgraph; it has tensors of its own, and no access to those outside."""
+        outside = self.subgraph_now, self.shared
+        self.subgraph_now, self.shared = _empty_subgraph(), {}
+        self.model.subgraphs.append(self.subgraph_now)
+        index = len(self.model.subgraphs) - 1
+        self.subgraph_now.inputs, self.subgraph_now.outputs = write()
+        self.subgraph_now, self.shared = outside
+        return index
+
+    def emit(self, code: str, version: int, inputs: Sequence[int], output: int | Sequence[int], options: str = "", **fields: Any) -> None:
         operator = schema.OperatorT()
         operator.opcodeIndex = self._code(getattr(schema.BuiltinOperator, code), version)
-        operator.inputs, operator.outputs = list(inputs), [output]
+        operator.inputs, operator.outputs = list(inputs), [output] if isinstance(output, int) else list(output)
         if options:
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{options}Options")
             operator.builtinOptions = getattr(schema, f"{options}OptionsT")()
             for field, value in fields.items():
                 named = isinstance(value, str) and field in ENUMS
                 setattr(operator.builtinOptions, field, getattr(ENUMS[field], value) if named else value)
-        self.subgraph.operators.append(operator)
+        self.subgraph_now.operators.append(operator)
 
     def _code(self, builtin: int, version: int) -> int:
         for i, code in enumerate(self.model.operatorCodes):
@@ -204,15 +261,21 @@ class TfliteWriter:
         return bytes(builder.Output())
 
 
+def _empty_subgraph() -> Any:
+    subgraph = schema.SubGraphT()
+    subgraph.tensors, subgraph.operators = [], []
+    return subgraph
+
+
 def tflite_bytes(q: Quantized) -> bytes:
     """The .tflite as bytes: int8 in and out, batch 1. A 4-d input [1, C, H, W] is written [1, H, W, C], a 3-d one
-    [1, C, L] as [1, 1, L, C].
+    [1, C, L] as [1, 1, L, C]. A step network's states are further inputs behind the first, and further outputs in the same order.
 
     Raises UnsupportedError naming the operation that can't be written.
     """
     w, graph = TfliteWriter(q), q.graph
-    w.subgraph.inputs = [w.write(graph.input)]
+    w.subgraph_now.inputs = [w.write(graph.input), *(w.write(s.before) for s in graph.states)]
     for node in graph.nodes:
         node.op.tflite(w, node)
-    w.subgraph.outputs = [w.read(graph.output)]
+    w.subgraph_now.outputs = [w.read(graph.output), *(w.read(s.after) for s in graph.states)]
     return w.packed()

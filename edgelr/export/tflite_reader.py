@@ -13,7 +13,9 @@ from edgelr.export.written import WrittenFile, WrittenOperator, WrittenWeights, 
 from edgelr.vocabulary import Grid
 
 IDENTIFIER = b"TFL3"
-TORCH_ORDER = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2), "FULLY_CONNECTED": (0, 1)}  # from OHWI, 1HWC, OI
+TORCH_ORDER = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2), "FULLY_CONNECTED": (0, 1),
+               "TRANSPOSE_CONV": (0, 3, 1, 2)}  # from OHWI, 1HWC, OI, OHWI
+BIAS = {"TRANSPOSE_CONV": 3}  # which input it is, where it is not the third
 BUILTINS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 TYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
 
@@ -58,9 +60,10 @@ def _read(model: Any) -> WrittenFile:
         name = names[outputs[0]]
         if kind in TORCH_ORDER and held[present[1]] is not None:
             values = array(present[1])
-            bias = array(present[2]) if len(present) > 2 else np.zeros(0, np.int32)
-            bias_scale = scales(present[2]) if len(present) > 2 else np.zeros(0, np.float32)
-            weights[name] = WrittenWeights(values.transpose(TORCH_ORDER[kind]), scales(present[1]), bias, bias_scale)
+            at = BIAS.get(kind, 2)
+            bias = array(present[at]) if len(present) > at else np.zeros(0, np.int32)
+            bias_scale = scales(present[at]) if len(present) > at else np.zeros(0, np.float32)
+            weights[name.removesuffix("/whole")] = WrittenWeights(values.transpose(TORCH_ORDER[kind]), scales(present[1]), bias, bias_scale)
         operators.append(WrittenOperator(name, kind, tuple(names[i] for i in moving), tuple(names[i] for i in outputs),
                                          tuple(types[i] for i in moving), tuple(types[i] for i in outputs)))
     grids: dict[str, Grid] = {}

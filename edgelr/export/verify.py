@@ -55,17 +55,17 @@ def compare(reference: NDArray[Any], got: NDArray[Any], step: float) -> Agreemen
                      float((difference == 0).mean()), round(float(difference.max()) / step, 3), sqnr)
 
 
-def gate(agreement: Agreement, format: Format) -> None:
+def gate(agreement: Agreement, format: Format, exact: bool | None = None) -> None:
     """Let a file pass that agrees with the integer run on the same samples. Raises GateError with the numbers.
 
-    An .onnx must be equal bit for bit. A .tflite may differ by single steps, which LiteRT's own rounding makes and layers spread:
+    An .onnx must be equal bit for bit (``exact``; False where it has operations in float). A .tflite may differ by single steps, which LiteRT's own rounding makes and layers spread:
     it must decide the same on 99.5 % of the samples (of fewer than 200, one may differ; near ties don't count) and keep
     ``LITERT_SQNR_DB``.
     """
     numbers = (f"{agreement.equal_fraction:.4%} of the values equal, at most {agreement.max_lsb:.1f} steps apart, "
                f"{agreement.top1_agreement:.2%} of {agreement.samples} samples decided the same, {agreement.sqnr_db:.1f} dB")
     advice = "report it with the network; the other format may be right"
-    if format == "onnx" and agreement.equal_fraction < 1:
+    if (format == "onnx" if exact is None else exact) and agreement.equal_fraction < 1:
         raise GateError("the .onnx file is not equal to the integer run", numbers, advice)
     differing = (1 - agreement.clear_agreement) * agreement.samples
     allowed = max(1.0, (1 - LITERT_AGREEMENT) * agreement.samples)

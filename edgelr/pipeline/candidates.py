@@ -9,15 +9,27 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from edgelr.factorize import Decomposition, break_even_rank, choice_cost, collect_moments, decompose, moments_size_bytes
+from edgelr.factorize import (
+    Decomposition,
+    Gates,
+    break_even_rank,
+    choice_cost,
+    collect_moments,
+    decompose,
+    moments_size_bytes,
+    named_layers,
+)
 from edgelr.graph import Graph
 from edgelr.graph.ops import Conv, Linear
-from edgelr.graph.splice import Halves
+from edgelr.graph.ops.recurrent import Recurrent
+from edgelr.graph.splice import Halves, matrix_of, place_of
+from edgelr.pipeline.gate_moments import collect_gate_moments
 from edgelr.pipeline.source import BATCH, Source
 from edgelr.ranks import Table, rank_candidates
 from edgelr.vocabulary import DENSE, Candidate, Choice, Layer, Scheme
 
 COUNT_MAX = 10  # candidates of one scheme and layer: enough for steps of a tenth
+GATE_STEPS = 4  # floats in a register: gate matrices stay out of the integer kernels that a target's steps are of
 SPATIAL_MOMENTS_MAX_BYTES = 8 * 2304 * 2305  # 256 channels of 3x3: its refit takes 6 s, and eight times that for 512 channels
 MOMENTS_MACS = 1e12  # gathering moments takes rows * size^2 of each layer's patches: about a minute of one core in float64
 MOMENTS_ROWS = 4096  # of a batch, for each layer
@@ -26,7 +38,7 @@ MOMENTS_MAX_BYTES = 1 << 30  # a layer whose second moment is larger is split by
 
 @dataclass
 class Factors:
-    """The decompositions of a network's layers, made once and cut at every rank."""
+    """The decompositions of a network's layers, each made once and cut at every rank."""
 
     source: Source
     aware: bool = True
@@ -36,11 +48,15 @@ class Factors:
 
     def prepare(self, layers: Sequence[Layer], schemes: Sequence[Scheme], batches: Callable[[], Sequence[Tensor]]) -> None:
         """One SVD for each layer and scheme, aware of the calibration inputs where memory allows it."""
-        modules = dict(self.source.folded.named_modules())
-        wanted = [layer for layer in layers if set(layer.schemes) & set(schemes)]
+        modules = named_layers(self.source.folded)
+        wanted = [w for w in layers if any(s in schemes and (w.name, s) not in self._made for s in w.schemes)]
         small = [w.name for w in wanted if self.aware and moments_size_bytes(modules[w.name]) <= MOMENTS_MAX_BYTES]
         enough = affordable_batches([w for w in wanted if w.name in small])
-        moments = collect_moments(self.source.folded, small, batches()[:enough], MOMENTS_ROWS) if small else {}
+        data = batches()[:enough] if small else []
+        gates = {name: module for name in small if isinstance(module := modules[name], Gates)}
+        modular = [name for name in small if name not in gates]
+        moments = collect_moments(self.source.folded, modular, data, MOMENTS_ROWS) if modular else {}
+        moments |= collect_gate_moments(self.source.graph, gates, data, MOMENTS_ROWS)
         for layer in wanted:
             for scheme in layer.schemes:
                 if scheme in schemes:
@@ -57,10 +73,9 @@ class Factors:
 
     def halves(self, layer: str, choice: Choice) -> Halves:
         assert choice.rank is not None and choice.scheme != "dense"
-        first, second = self._made[layer, choice.scheme].pair(choice.rank)
-        weights = [m.weight.detach() for m in (first, second) if isinstance(m.weight, Tensor)]
-        bias = second.bias.detach() if isinstance(second.bias, Tensor) else torch.zeros(weights[1].shape[0])
-        return Halves(choice.scheme, weights[0] * self.factors.get(layer, 1.0), weights[1], bias)
+        first, second, bias = self._made[layer, choice.scheme].weights(choice.rank)
+        bias = torch.zeros(second.shape[0]) if bias is None else bias
+        return Halves(choice.scheme, first * self.factors.get(layer, 1.0), second, bias)
 
     def product(self, layer: str, choice: Choice) -> tuple[Tensor, Tensor]:
         """Dense weight and bias that the choice amounts to."""
@@ -76,8 +91,9 @@ def affordable_batches(layers: Sequence[Layer]) -> int:
     """How many batches the moments of these layers are gathered from: as many as ``MOMENTS_MACS`` allow, one at least."""
     each = 0.0
     for layer in layers:
-        rows = min(MOMENTS_ROWS, BATCH * (prod(layer.out_shape[1:]) if layer.kind != "linear" else prod(layer.out_shape[:-1])))
-        each += rows * layer.groups * (prod(layer.weight_shape[1:])) ** 2
+        channels_first = layer.kind not in ("linear", "recurrent")
+        rows = min(MOMENTS_ROWS, BATCH * prod(layer.out_shape[1:] if channels_first else layer.out_shape[:-1]))
+        each += rows * (1 if layer.kind == "recurrent" else layer.groups) * (prod(layer.weight_shape[1:])) ** 2
     return max(1, int(MOMENTS_MACS / max(each, 1.0)))
 
 
@@ -86,15 +102,16 @@ def factorisable(layers: Sequence[Layer], graph: Graph, folded: nn.Module) -> tu
 
     A hard-swish leaves its 1/6 to the weights behind it: such a layer is factorised as it is, its pair multiplied afterwards.
     """
-    modules, operations = dict(folded.named_modules()), {n.name: n.op for n in graph.nodes}
+    modules = named_layers(folded)
     able, why, factors = [], {}, {}
     for layer in layers:
-        op = operations.get(layer.name)
+        place = place_of(graph, layer.name)
+        op = None if place is None else graph.node(place.node).op
         if not layer.schemes:
             why[layer.name] = layer.reason
-        elif not isinstance(op, Conv | Linear):
+        elif place is None or not isinstance(op, Conv | Linear | Recurrent):
             why[layer.name] = "its operation is not in the captured graph under its name"
-        elif (factor := _factor(op, modules[layer.name])) is None:
+        elif (factor := _factor(*_weight_of(op, place.part), modules[layer.name])) is None:
             why[layer.name] = "the activation behind it is part of its weights"
         else:
             able.append(layer)
@@ -102,15 +119,22 @@ def factorisable(layers: Sequence[Layer], graph: Graph, folded: nn.Module) -> tu
     return able, why, factors
 
 
-def _factor(op: Conv | Linear, module: nn.Module) -> float | None:
+def _weight_of(op: Conv | Linear | Recurrent, part: str) -> tuple[Tensor, Tensor]:
+    if isinstance(op, Recurrent):
+        matrix, bias = matrix_of(op, part)
+        return matrix.dense(), bias
+    return op.weight, op.bias
+
+
+def _factor(held: Tensor, held_bias: Tensor, module: nn.Module) -> float | None:
     """The number by which an operation's weight is its module's; None if it isn't by one number, or the bias isn't the same."""
     weight, bias = module.weight, module.bias
     assert isinstance(weight, Tensor)
     weight = weight.detach()
     at = int(weight.abs().argmax())
-    factor = float(op.weight.flatten()[at] / weight.flatten()[at]) if float(weight.abs().max()) else 1.0
-    own = torch.zeros_like(op.bias) if bias is None else bias
-    same = torch.allclose(op.weight, weight * factor, rtol=1e-5, atol=1e-12) and torch.equal(op.bias, own)  # type: ignore[arg-type]
+    factor = float(held.flatten()[at] / weight.flatten()[at]) if float(weight.abs().max()) else 1.0
+    own = torch.zeros_like(held_bias) if bias is None else bias
+    same = torch.allclose(held, weight * factor, rtol=1e-5, atol=1e-12) and torch.equal(held_bias, own)  # type: ignore[arg-type]
     return factor if same else None
 
 
@@ -132,7 +156,8 @@ def choices(
                 limits.append(break_even_rank(layer, scheme, "macs"))
             break_even = max(limits) if limits else break_even_rank(layer, scheme, "params")
             full = min(layer.weight_shape[0], max(break_even, 1)) if scheme == "channel" else max(break_even, 1)
-            found += [Choice(scheme, r) for r in rank_candidates(full, steps, break_even, count_max)]
+            own = min(steps, GATE_STEPS) if layer.kind == "recurrent" else steps
+            found += [Choice(scheme, r) for r in rank_candidates(full, own, break_even, count_max)]
         if found:
             result[layer.name] = tuple(found)
     return result

@@ -1,8 +1,8 @@
-"""Which number format each file gets: every form is measured on the whole network, and the fastest that is exact enough wins."""
+"""Which form each file gets: every form is written and measured as the whole network, and the fastest that is exact enough wins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +15,7 @@ from edgelr.pipeline.files import write
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.machine import Machine
 from edgelr.pipeline.metrics import sqnr_db
-from edgelr.pipeline.precision import POLICIES, Policy, Precision, Ranges, check_patterns
+from edgelr.pipeline.precision import POLICIES, Form, Precision, Ranges, check_patterns, recurrent
 from edgelr.pipeline.settings import Format, Settings
 from edgelr.pipeline.source import Source
 from edgelr.quantization import simulate
@@ -25,6 +25,7 @@ CLOSE = 1.03  # forms this near the fastest are as fast: sessions of one file di
 EXACT_DB = 20.0  # a form below this is too coarse, where another isn't (a whole-int8 ViT of random weights keeps 30)
 SLOWER = 1.02
 EXACTNESS_MACS = 1e11
+FLOAT = Form("float")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Tried:
     """One form of one file: what it weighs and takes, how exact it is against the float network, and whether it was chosen."""
 
     format: Format
-    policy: Policy
+    form: Form
     bytes: int
     sqnr_db: float
     latency: Timing
@@ -48,54 +49,79 @@ def chosen_precision(
     Raises UsageError where a pattern matches nothing, or the target's runtime computes the asked form wrongly.
     """
     check_patterns(source.graph, settings.keep_float)
-    refused = "; ".join(filter(None, (target.dynamic_refused(r) for r in machine.runtimes.values())))
+    refused = dynamic_refused(target, machine)
     if settings.numbers == "dynamic" and refused:
         raise UsageError("--numbers dynamic is not for this target", refused, "--numbers int8, which runs there")
     precision = Precision({}, settings.keep_float, (), target.weight_max)
     if settings.via == "stock":
-        return replace(precision, policies=dict.fromkeys(settings.formats, "int8")), ()
-    x = next(iter(calibration))[: max(1, min(32, int(EXACTNESS_MACS / (8 * max(1, source.macs or 1)))))]
-    return choose(source.graph, ranges, x, precision, settings, machine, refused, log)
+        return precision, ()
+    x = some(calibration, source.macs)
+    return choose(source.graph, ranges, x, precision, candidates(source.graph, settings.numbers, refused), settings, machine, log)
 
 
-def candidates(graph: Graph, numbers: str, dynamic_refused: str) -> tuple[Policy, ...]:
-    """The forms to try; "float" is measured to be compared with. Only networks with operations that are slow on integers have a choice."""
+def dynamic_refused(target: Target, machine: Machine) -> str:
+    """Why no file of this run may have the dynamic form; "" where it may."""
+    return "; ".join(filter(None, (target.dynamic_refused(r) for r in machine.runtimes.values())))
+
+
+def some(calibration: Iterable[Tensor], macs: int | None) -> Tensor:
+    """A few calibration samples to judge exactness on."""
+    return next(iter(calibration))[: max(1, min(32, int(EXACTNESS_MACS / (8 * max(1, macs or 1)))))]
+
+
+def candidates(graph: Graph, numbers: str, dynamic_refused: str) -> tuple[Form, ...]:
+    """The forms to try, the float one last to be compared with. Only networks that integers slow down somewhere have a choice."""
+    loops = (False, True) if recurrent(graph) else (False,)
     if numbers != "auto":
-        return (numbers, "float") if numbers != "float" else ("float",)  # type: ignore[return-value]
+        named = [Form(numbers, loop) for loop in loops]  # type: ignore[arg-type]
+        return tuple(named) if numbers == "float" else (*named, FLOAT)
+    if len(loops) > 1:
+        some_dynamic = ("mixed",) if dynamic_refused else ("int8", "dynamic")
+        return (*(Form(p, loop) for loop in loops for p in some_dynamic), FLOAT)  # type: ignore[arg-type]
     if not any(n.op.slow_on_integers for n in graph.nodes):
-        return ("int8", "float")
-    return tuple(p for p in POLICIES if p != "dynamic" or not dynamic_refused)
+        return (Form("int8"), FLOAT)
+    return tuple(Form(p) for p in POLICIES if p != "dynamic" or not dynamic_refused)
 
 
 def choose(
-    graph: Graph, ranges: Ranges, x: Tensor, precision: Precision, settings: Settings, machine: Machine, refused: str, log: Log
+    graph: Graph,
+    ranges: Ranges,
+    x: Tensor,
+    precision: Precision,
+    forms: Sequence[Form],
+    settings: Settings,
+    machine: Machine,
+    log: Log,
+    limits: Mapping[Format, float] | None = None,
 ) -> tuple[Precision, tuple[Tried, ...]]:
-    """The precision with a policy for each format, and all that was tried. ``x`` are calibration samples to judge exactness on."""
+    """The precision with a form for each format, and all that was tried. ``x`` are samples to judge exactness on, ``limits`` in bytes."""
     with torch.no_grad():
         reference = run(graph, x).numpy()
-    chosen: dict[Format, Policy] = {}
+    chosen: dict[Format, Form] = {}
     tried: list[Tried] = []
     for format in settings.formats:
-        runtime, policies = machine.runtimes.get(format), candidates(graph, settings.numbers, refused)
+        runtime = machine.runtimes.get(format)
         if runtime is None:
-            chosen[format] = policies[0]
+            chosen[format] = forms[0]
             continue
-        made = {p: replace(precision, policies={format: p}).quantized(graph, ranges, (format,))[format] for p in policies}
-        files = {p: write({format: q})[format] for p, q in made.items()}
-        log.say(f"measuring {', '.join(policies)} in {runtime}")
+        made = {f.name: replace(precision, forms={format: f}).quantized(graph, ranges, (format,))[format] for f in forms}
+        files = {name: write({format: q})[format] for name, q in made.items()}
+        log.say(f"measuring {' | '.join(made)} in {runtime}")
         measured = measured_together(files, format, machine, settings.seed)
-        exactness = {p: sqnr_db(reference, simulate(q, x).numpy()) for p, q in made.items()}
-        best = best_of([p for p in policies if p != "float" or settings.numbers == "float"], measured, exactness)
+        exactness = {name: sqnr_db(reference, simulate(q, x).numpy()) for name, q in made.items()}
+        small = [f for f in forms if len(files[f.name]) <= (limits or {}).get(format, float("inf"))] or list(forms)
+        best = best_of([f for f in small if f != FLOAT] or [FLOAT], measured, exactness)
         chosen[format] = best
-        for p in policies:
-            why = _why(p, best, measured, exactness, settings.numbers)
-            tried.append(Tried(format, p, len(files[p]), exactness[p], measured[p], p == best, why))
-        if measured[best].median > SLOWER * measured["float"].median:
-            log.say(f"note: {best} takes {measured[best].median / measured['float'].median:.2f} of float's time in {runtime}")
-    return replace(precision, policies=chosen), tuple(tried)
+        for f in forms:
+            why = _why(f, best, f in small, measured, exactness, settings.numbers)
+            tried.append(Tried(format, f, len(files[f.name]), exactness[f.name], measured[f.name], f == best, why))
+        ratio = measured[best.name].median / measured["float"].median
+        if ratio > SLOWER:
+            log.say(f"note: {best.name} takes {ratio:.2f} of float's time in {runtime}")
+    return replace(precision, forms=chosen), tuple(tried)
 
 
-def measured_together(files: dict[Policy, bytes], format: Format, machine: Machine, seed: int) -> Measurement:
+def measured_together(files: Mapping[str, bytes], format: Format, machine: Machine, seed: int) -> Measurement:
     """All forms interleaved in one process."""
     sessions: dict[str, Session] = {name: open_session(data, format, machine.threads) for name, data in files.items()}
     try:
@@ -105,18 +131,20 @@ def measured_together(files: dict[Policy, bytes], format: Format, machine: Machi
             session.close()
 
 
-def best_of(policies: Sequence[Policy], measured: Measurement, exactness: dict[Policy, float]) -> Policy:
+def best_of(forms: Sequence[Form], measured: Measurement, exactness: Mapping[str, float]) -> Form:
     """The first of the forms that are as fast as the fastest, among those that are exact enough."""
-    enough = [p for p in policies if exactness[p] >= EXACT_DB] or [max(policies, key=lambda p: exactness[p])]
-    fastest = min(measured[p].median for p in enough)
-    return next(p for p in enough if measured[p].median <= CLOSE * fastest)
+    enough = [f for f in forms if exactness[f.name] >= EXACT_DB] or [max(forms, key=lambda f: exactness[f.name])]
+    fastest = min(measured[f.name].median for f in enough)
+    return next(f for f in enough if measured[f.name].median <= CLOSE * fastest)
 
 
-def _why(policy: Policy, best: Policy, measured: Measurement, exactness: dict[Policy, float], numbers: str) -> str:
-    if policy == best:
-        return "asked for" if numbers not in ("auto", "") else "the fastest that is exact enough" if len(exactness) > 2 else "whole int8"
-    if policy == "float":
+def _why(form: Form, best: Form, small: bool, measured: Measurement, exactness: Mapping[str, float], numbers: str) -> str:
+    if form == best:
+        return "asked for" if numbers != "auto" else "the fastest that is exact enough" if len(exactness) > 2 else "whole int8"
+    if form == FLOAT:
         return "measured to compare with"
-    if exactness[policy] < EXACT_DB:
-        return f"too coarse: {exactness[policy]:.1f} dB"
-    return f"{measured[policy].median / measured[best].median:.2f} of the chosen form's time"
+    if not small:
+        return "over the size budget"
+    if exactness[form.name] < EXACT_DB:
+        return f"too coarse: {exactness[form.name]:.1f} dB"
+    return f"{measured[form.name].median / measured[best.name].median:.2f} of the chosen form's time"

@@ -12,6 +12,7 @@ from edgelr.pipeline.forms import chosen_precision
 from edgelr.pipeline.log import Log, Tell
 from edgelr.pipeline.machine import measured_pairs
 from edgelr.pipeline.metrics import metric_of
+from edgelr.pipeline.planning import prepared_first, respelled, spellings
 from edgelr.pipeline.prepare import Prepared, prepare
 from edgelr.pipeline.produce import Batches, judge, outputs_of, produce
 from edgelr.pipeline.refine import refine
@@ -56,7 +57,10 @@ def compress(
         log.say("dense: " + telling.summary(dense.files, dense_judged))
     prepared: Prepared | None = None
     if settings.budgets and settings.method != "dense":
-        prepared = prepare(settings, source, data, factors, dense.files, target, machine, precision, log)
+        spelled = spellings(precision, source, settings)
+        prepared, precision = prepared_first(
+            spelled, lambda p: prepare(settings, source, data, factors, dense.files, target, machine, p, log), log
+        )
     product, fitted, measured = dense, None, dict[str, Measurement]()
     for _ in range(REFITS):
         if prepared is not None:
@@ -65,6 +69,10 @@ def compress(
             with log.stage("produce"):
                 plan = fitted.plan
                 product = produce(source, plan, factors, calibration, settings, precision) if plan.factorised() else dense
+                product, precision, again = respelled(
+                    product, precision, dense.files, source, calibration, settings, machine, target, log
+                )
+                tried = again or tried
         with log.stage("measure"):
             measured = measured_pairs(dense.files, product.files, machine, settings.seed)
         if prepared is None or not prepared.fitting.still_over(product.plan, measured):

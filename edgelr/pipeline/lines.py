@@ -13,7 +13,7 @@ from edgelr.pipeline.produce import Judged
 from edgelr.pipeline.settings import Format
 from edgelr.pipeline.source import Source
 from edgelr.ranks import Table
-from edgelr.report import Artifact, BudgetLine, Latency, LayerLatency, LayerLine, Ops
+from edgelr.report import Artifact, BudgetLine, Latency, LayerLatency, LayerLine, OpGroup, Ops
 from edgelr.vocabulary import DENSE, Budget, Choice, Layer, Plan
 
 PACKAGES = ("edgelr", "torch", "numpy", "scipy", "onnx", "onnx-ir", "onnxruntime", "ai-edge-litert", "flatbuffers")
@@ -85,13 +85,14 @@ def artifacts(
                 format,
                 len(data),
                 hashlib.sha256(data).hexdigest(),
-                Ops(j.ops.int8, j.ops.float, j.ops.other),
+                Ops(j.ops.int8, j.ops.float, j.ops.other, j.ops.dynamic),
                 j.ops.layout_ops,
                 j.score,
                 j.agreement,
                 j.sqnr_db,
                 j.reference,
                 latency,
+                accounting=OpGroup.of(j.rows),
             )
         )
     return tuple(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -13,6 +13,7 @@ from edgelr.graph import Graph, Node
 from edgelr.graph.arithmetic import WEIGHT_MAX
 from edgelr.graph.mixed import necessary
 from edgelr.graph.ops import Conv, Linear, Weighted
+from edgelr.graph.ops.recurrent import Recurrent
 from edgelr.pipeline.settings import Format
 from edgelr.quantization import Quantized, quantize
 from edgelr.vocabulary import Kept
@@ -23,37 +24,61 @@ Ranges = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Precision:
-    """``policies`` by format. ``keep_float`` are the user's patterns, ``reverted`` the operations that an accuracy bound keeps in float."""
+class Form:
+    """How a file is written: which numbers it computes in, and whether recurrent layers are loops, which keep factors apart."""
 
-    policies: Mapping[Format, Policy] = field(default_factory=dict)
+    numbers: Policy = "int8"
+    loop: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.numbers}, loop" if self.loop else self.numbers
+
+
+@dataclass(frozen=True)
+class Precision:
+    """``forms`` by format. ``keep_float`` are the user's patterns, ``reverted`` the operations that an accuracy bound keeps in float."""
+
+    forms: Mapping[Format, Form] = field(default_factory=dict)
     keep_float: tuple[str, ...] = ()
     reverted: tuple[str, ...] = ()
     weight_max: int = WEIGHT_MAX
 
     def kept(self, graph: Graph, format: Format) -> dict[str, Kept]:
         """What doesn't compute on integers in a file of this format, and why."""
-        kept = {n.name: why for n in graph.nodes if (why := _chosen(self.policies.get(format, "int8"), n, format)) is not None}
-        if self.policies.get(format) == "mixed":
+        policy = self.forms.get(format, Form()).numbers
+        kept = necessary(graph, (format,))
+        kept |= {n.name: why for n in graph.nodes if (why := _chosen(policy, n, format)) is not None}
+        if policy == "mixed":
             _spread(graph, kept)
         kept |= {n: Kept("float", "choice", "it cost too much accuracy on integers (--max-drop)") for n in self.reverted}
         for pattern in self.keep_float:
             kept |= {n.name: Kept("float", "choice", f"--keep-float {pattern}") for n in graph.nodes if matches(n.name, pattern)}
         present = {n.name for n in graph.nodes}
-        return {n: k for n, k in kept.items() if n in present} | necessary(graph, (format,))
+        return {n: k for n, k in kept.items() if n in present}
 
     def quantized(self, graph: Graph, ranges: Ranges, formats: Sequence[Format]) -> dict[Format, Quantized]:
         """The graph on the grid for each format; one object where formats keep the same."""
         made: dict[Format, Quantized] = {}
-        known: list[tuple[dict[str, Kept], Quantized]] = []
+        known: list[tuple[bool, dict[str, Kept], Quantized]] = []
         for format in formats:
-            kept = self.kept(graph, format)
-            q = next((q for k, q in known if k == kept), None)
+            kept, loop = self.kept(graph, format), self.forms.get(format, Form()).loop
+            q = next((q for was, k, q in known if (was, k) == (loop, kept)), None)
             if q is None:
-                q = quantize(graph, ranges, kept, self.weight_max)
-                known.append((kept, q))
+                q = quantize(spelled(graph, loop, self.weight_max), ranges, kept, self.weight_max)
+                known.append((loop, kept, q))
             made[format] = q
         return made
+
+
+def recurrent(graph: Graph) -> bool:
+    return any(isinstance(n.op, Recurrent) for n in graph.nodes)
+
+
+def spelled(graph: Graph, loop: bool, weight_max: int) -> Graph:
+    """The graph with its recurrent layers as fused operations or as loops."""
+    ops = {n.name: replace(n.op, form="loop" if loop else "fused", widest=weight_max) for n in graph.nodes if isinstance(n.op, Recurrent)}
+    return graph.with_ops(ops)
 
 
 def matches(node: str, pattern: str) -> bool:
@@ -75,6 +100,8 @@ def check_patterns(graph: Graph, patterns: Sequence[str]) -> None:
 
 
 def _chosen(policy: Policy, node: Node, format: Format) -> Kept | None:
+    if isinstance(node.op, Recurrent) and policy in ("int8", "dynamic"):
+        return Kept("dynamic", "necessity", node.op.float_reason(format) + ": its weights are int8, what it computes is not")
     if policy == "float":
         return Kept("float", "choice", "the whole network is in float (--numbers float)")
     if policy == "dynamic":

@@ -9,16 +9,18 @@ from edgelr.data import Data, Split
 from edgelr.devices import Target
 from edgelr.errors import UsageError
 from edgelr.factorize import choice_cost
-from edgelr.latency import Prices, price, variants
 from edgelr.pipeline import budgets as budget_rules
-from edgelr.pipeline import candidates, files
+from edgelr.pipeline import candidates
+from edgelr.pipeline.files import draft
 from edgelr.pipeline.fit import Fitting
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.machine import Machine
-from edgelr.pipeline.precision import Precision
+from edgelr.pipeline.precision import Precision, recurrent
+from edgelr.pipeline.pricing import priced
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.search import Searcher, affordable_samples
 from edgelr.pipeline.settings import Format, Settings
+from edgelr.pipeline.sizes import sizes
 from edgelr.pipeline.source import Source, first, gathered
 from edgelr.vocabulary import DENSE, Choice, Plan
 
@@ -60,10 +62,12 @@ def prepare(
         factors.prepare(
             [w for w in able if w.name in options], settings.schemes, lambda: list(first(calibration, settings.calibration_samples))
         )
-        sizes = files.sizes(source.graph, options, factors, settings.formats, precision)
+        # What recurrent layers weigh depends on their spelling, and the dense files may have another than is planned with.
+        whole = draft(source.graph, settings.formats, precision) if recurrent(source.graph) else dense_files
+        bytes_of = sizes(source.graph, options, factors, settings.formats, precision)
     with log.stage("price"):
         needed = not settings.allow_slower or any(k.startswith("us:") for k in kinds)
-        prices = priced(source, options, factors, settings, machine, precision, log) if needed else {}
+        prices = priced(source, options, factors, settings, machine, precision, dense_files, log) if needed else {}
     dense_costs = {
         "params": float(source.params),
         "macs": float(source.macs or 0),
@@ -82,8 +86,8 @@ def prepare(
         factors,
         searcher,
         limits,
-        base_costs(source, options, sizes, dense_files),
-        sizes,
+        base_costs(source, options, bytes_of, {f: len(d) for f, d in whole.items()}),
+        bytes_of,
         prices,
         dict(dense_files),
         machine.on,
@@ -101,27 +105,6 @@ def prepare(
     return Prepared(fitting, why)
 
 
-def priced(
-    source: Source,
-    options: Options,
-    factors: candidates.Factors,
-    settings: Settings,
-    machine: Machine,
-    precision: Precision,
-    log: Log,
-) -> dict[str, Prices]:
-    """In-network prices in each runtime, from variants of the whole network."""
-    plans = variants(options)
-    written = {plan: files.draft(files.planned(source.graph, plan, factors), settings.formats, precision) for plan in plans}
-    prices = {}
-    for format, runtime in machine.runtimes.items():
-        log.say(f"pricing {len(plans)} variants of the whole network in {runtime}")
-        prices[runtime] = price(
-            {p: w[format] for p, w in written.items()}, options, runtime=runtime, on=machine.on, threads=machine.threads, seed=settings.seed
-        )
-    return prices
-
-
 def searcher_of(settings: Settings, source: Source, split: Split, factors: candidates.Factors) -> Searcher:
     """The search's scorer on held-out samples."""
     macs = source.macs or source.params
@@ -131,14 +114,14 @@ def searcher_of(settings: Settings, source: Source, split: Split, factors: candi
 
 
 def base_costs(
-    source: Source, options: Options, sizes: Mapping[tuple[str, Choice], Mapping[Format, int]], dense_files: Mapping[Format, bytes]
+    source: Source, options: Options, sizes: Mapping[tuple[str, Choice], Mapping[Format, int]], dense_bytes: Mapping[Format, int]
 ) -> dict[str, float]:
     """What everything outside the candidates' layers costs: counted."""
     whole = counted_costs(source, Plan())
     by_name = {layer.name: layer for layer in source.layers}
     inside = [choice_cost(by_name[name], DENSE) for name in options]
     base = {"params": whole["params"] - sum(p for p, _ in inside), "macs": whole["macs"] - sum(m for _, m in inside)}
-    return base | {f"bytes:{f}": float(len(d) - sum(sizes[n, DENSE][f] for n in options)) for f, d in dense_files.items()}
+    return base | {f"bytes:{f}": float(size - sum(sizes[n, DENSE][f] for n in options)) for f, size in dense_bytes.items()}
 
 
 def counted_costs(source: Source, plan: Plan) -> dict[str, float]:

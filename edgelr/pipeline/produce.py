@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgelr.data import Data, Split
 from edgelr.devices import open_session
-from edgelr.export.account import OpAccount, account, layout_excess
+from edgelr.export.account import OpAccount, OpRow, account, accounted, layout_excess, unexplained
 from edgelr.export.layout import layout_of
 from edgelr.export.readback import check_readback
 from edgelr.export.verify import compare, gate
@@ -53,6 +53,7 @@ class Judged:
     sqnr_db: float
     reference: str
     ops: OpAccount
+    rows: tuple[OpRow, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -123,11 +124,13 @@ def judge(
         score = metric.score(outputs, split.y, reference, split_name)
         ops = account(data, format)
         excess = layout_excess(product.graph, data, format)
-        notes = [f"model.int8.{format}: {name} ({kind}) runs in float" for name, kind in ops.float_ops]
+        rows = accounted(product.quantized[format], data, format) if settings.via == "direct" else ()
+        strange = [(r.name, r.type) for r in unexplained(rows)] if settings.via == "direct" else ops.float_ops
+        notes = [f"model.int8.{format}: {name} ({kind}) runs in float" for name, kind in strange]
         notes += [f"model.int8.{format}: {name} ({kind}) moves data and is not in the source" for name, kind in excess]
         compared = told(settings, format, product.quantized[format], len(x))
         agreed, noise = agreement(outputs, None, reference), sqnr_db(own, outputs)
-        result[format] = Judged(score, agreed, noise, compared, ops, tuple(notes))
+        result[format] = Judged(score, agreed, noise, compared, ops, rows, tuple(notes))
     return result
 
 

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from edgelr.graph import Graph, Op, all_values, rerun, run
 from edgelr.graph.ops import Conv, Linear
+from edgelr.graph.ops.recurrent import GateMatrix, Recurrent
+from edgelr.graph.splice import Place, matrix_of, place_of, with_matrix
 from edgelr.pipeline.source import channels_last
 from edgelr.vocabulary import DENSE, Choice, Plan
 
@@ -37,26 +39,38 @@ class GraphScorer:
             self.reference = [run(graph, b) for b in self.batches]
         self.wanted = [r.argmax(1) for r in self.reference] if labels is None else list(torch.split(labels, BATCH))
         self.n = len(x)
-        self._ops: dict[tuple[str, Choice], Op] = {}
+        self._places: dict[str, Place] = {}
         self._known: dict[Plan, float] = {}  # plans come back when prices change and the search runs again
 
-    def op(self, layer: str, choice: Choice) -> Op:
-        """The layer's operation with the weight that the choice leaves it."""
-        original = self.graph.node(layer).op
-        if choice == DENSE:
-            return original
-        if (layer, choice) not in self._ops:
-            assert isinstance(original, Conv | Linear)
+    def _changed(self, graph: Graph, layer: str, choice: Choice) -> tuple[str, Op]:
+        """The node of ``graph`` that holds the layer, and its operation with the weight that the choice leaves the layer."""
+        if layer not in self._places:
+            found = place_of(self.graph, layer)
+            assert found is not None  # only layers that the graph has are candidates
+            self._places[layer] = found
+        place = self._places[layer]
+        op, original = graph.node(place.node).op, self.graph.node(place.node).op
+        if isinstance(op, Recurrent) and isinstance(original, Recurrent):  # its other matrix stays as it is in ``graph``
+            if choice == DENSE:
+                return place.node, with_matrix(op, place.part, *matrix_of(original, place.part))
             weight, bias = self.product(layer, choice)
-            self._ops[layer, choice] = replace(original, weight=weight, bias=bias)
-        return self._ops[layer, choice]
+            return place.node, with_matrix(op, place.part, GateMatrix((weight,)), bias)
+        if choice == DENSE:
+            return place.node, original
+        assert isinstance(original, Conv | Linear)
+        weight, bias = self.product(layer, choice)
+        return place.node, replace(original, weight=weight, bias=bias)
 
-    def _with(self, plan: Plan) -> Graph:
-        return self.graph.with_ops({n: self.op(n, c) for n, c in plan.factorised().items()})
+    def planned(self, plan: Plan) -> Graph:
+        """The graph with the dense weights that a plan leaves its layers."""
+        graph = self.graph
+        for layer, choice in plan.factorised().items():
+            graph = graph.with_ops(dict([self._changed(graph, layer, choice)]))
+        return graph
 
     def score(self, plan: Plan) -> float:
         if plan not in self._known:
-            graph = self._with(plan)
+            graph = self.planned(plan)
             with torch.no_grad():
                 self._known[plan] = self._total([self._batch(i, run(graph, b)) for i, b in enumerate(self.batches)])
         return self._known[plan]
@@ -68,13 +82,13 @@ class GraphScorer:
         if len(fresh) == 1:
             self.score(children[fresh[0]])  # one pass; the parent's values would be another
         elif fresh:
-            graph = self._with(parent)
+            graph = self.planned(parent)
             parts: dict[int, list[tuple[float, float]]] = {k: [] for k in fresh}
             with torch.no_grad():
                 for i, batch in enumerate(self.batches):
                     values = all_values(graph, batch)
                     for k in fresh:
-                        parts[k].append(self._batch(i, rerun(graph, values, moves[k][0], self.op(*moves[k]))))
+                        parts[k].append(self._batch(i, rerun(graph, values, *self._changed(graph, *moves[k]))))
             self._known.update({children[k]: self._total(parts[k]) for k in fresh})
         return [self._known[child] for child in children]
 
@@ -85,8 +99,8 @@ class GraphScorer:
             for i, batch in enumerate(self.batches):
                 batch = batch[:left]
                 values = all_values(self.graph, batch)
-                for k, (layer, choice) in enumerate(moves):
-                    sums[k] += self._divergence(i, rerun(self.graph, values, layer, self.op(layer, choice)))
+                for k, move in enumerate(moves):
+                    sums[k] += self._divergence(i, rerun(self.graph, values, *self._changed(self.graph, *move)))
                 left -= len(batch)
                 if left <= 0:
                     break

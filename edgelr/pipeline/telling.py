@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from edgelr.data import Split
 from edgelr.devices import Measurement, Target
@@ -19,7 +20,7 @@ from edgelr.pipeline.produce import Judged, Product
 from edgelr.pipeline.refine import Refined
 from edgelr.pipeline.settings import Format, Settings
 from edgelr.pipeline.source import Source
-from edgelr.report import Dense, Latency, ModelFacts, Report, Round, Search, Stage, TargetFacts
+from edgelr.report import Dense, Form, Latency, ModelFacts, Report, Reverted, Round, Search, Sensitivity, Stage, TargetFacts, Training
 from edgelr.report import Source as SourceFacts
 
 __all__ = ["Machine", "Told", "machine_of", "summary", "versions"]
@@ -32,10 +33,12 @@ def losses(stages: Sequence[Stage]) -> list[str]:
     """What a user must not overlook: a stage that lost a large part of the score."""
     told = []
     for before, after in pairwise(stages):
+        if after.name == "factorized" and any(s.name == "trained" for s in stages):
+            continue  # training came after: what it left is told
         if before.score and after.score and before.score.value - after.score.value > LOSS:
             advice = {
-                "factorized": "the budget is too tight without training: loosen it",
-                "quantized": "try --calibration percentile or mse",
+                "factorized": "the budget is too tight without training: loosen it, or add --qat",
+                "quantized": "try --qat, --calibration mse, or --max-drop",
             }
             fell = f"{after.score.metric} fell from {before.score.value:.1%} to {after.score.value:.1%} ({after.name})"
             told.append(f"{fell}; {advice.get(after.name, 'look at what came between')}")
@@ -110,10 +113,27 @@ class Told:
             ),
             warnings=(*losses(stages), *source.warnings, *self._drifting(), *(note for j in self.judged.values() for note in j.notes)),
             command=command,
+            **self._precision(),
         )
 
+    def _precision(self) -> dict[str, Any]:
+        """What the report tells of number formats."""
+        kept = {r.name for r in self.refined.reverted}
+        operations = {n.name: type(n.op).__name__ for n in self.product.graph.nodes}
+        samples = f"{self.refined.samples} held-out samples"
+        done = self.refined.trained
+        return {
+            "forms": tuple(Form(t.format, t.form.name, t.chosen, t.why, t.bytes, t.sqnr_db, Latency.of(t.latency)) for t in self.tried),
+            "sensitivity": tuple(
+                Sensitivity(n, operations.get(n, ""), db, self.refined.samples, n in kept, f"--keep-float '{n}'")
+                for n, db in self.refined.sqnr_db.items()
+            ),
+            "reverted": tuple(Reverted(r.name, r.drop_before, r.drop_after, samples) for r in self.refined.reverted),
+            "training": Training("qat", done.epochs, done.samples, done.seconds, *done.losses) if done else None,
+        }
+
     def _float_latency(self) -> tuple[Latency, ...]:
-        return tuple(Latency.of(t.latency) for t in self.tried if t.policy == "float")
+        return tuple(Latency.of(t.latency) for t in self.tried if t.form.name == "float")
 
     def _search(self, seconds: Mapping[str, float]) -> Search | None:
         if self.fitted is None:

@@ -11,70 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edgelr.errors import EdgelrError
-from edgelr.vocabulary import BudgetKind, How, Score, Timing
+from edgelr.report.checks import check_finite, check_measured, check_score, refuse
+from edgelr.report.latency import Latency, Milliseconds
+from edgelr.report.precision import Form, OpGroup, Reverted, Sensitivity, Training, account_of
+from edgelr.vocabulary import BudgetKind, How, Score
+
+__all__ = [
+    "SCHEMA", "Artifact", "BudgetLine", "Dense", "Form", "Latency", "LayerLatency", "LayerLine", "Milliseconds", "ModelFacts", "OpGroup",
+    "Ops", "Report", "Reverted", "Round", "Search", "Sensitivity", "Source", "Stage", "TargetFacts", "Training",
+]
 
 SCHEMA = 1
 StageName = Literal["source", "factorized", "trained", "quantized"]
-_NOT_HARDWARE = re.compile(r"emulat|simulat|qemu", re.IGNORECASE)
-
-
-def _refuse(what: str, why: str) -> EdgelrError:
-    return EdgelrError(f"The report was given {what}.", why, "Tell the project: this is a fault in edgelr, not in your call.")
-
-
-def _check_measured(how: How, on: str, what: str) -> None:
-    """A number called measured names the device it was measured on, and that device is real."""
-    if how != "measured":
-        return
-    if not on.strip():
-        raise _refuse(f"a measured {what} without a device", "A measurement holds only for the device it was made on.")
-    if _NOT_HARDWARE.search(on):
-        raise _refuse(f"a {what} on {on} as measured", "What an emulated device gives is simulated, and is never stored as measured.")
-
-
-def _check_finite(value: float | None, what: str, low: float = 0.0, high: float = math.inf) -> None:
-    if value is not None and not (math.isfinite(value) and low <= value <= high):
-        raise _refuse(f"{value} as {what}", f"It must be a finite number between {low:g} and {high:g}.")
-
-
-def _check_score(score: Score | None) -> None:
-    if score is not None:
-        _check_finite(score.value, f"the {score.metric} score", 0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Milliseconds:
-    """A latency in ms with its spread over ``n`` calls."""
-
-    median: float
-    p10: float
-    p90: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Latency:
-    """A whole-network latency: ``on`` which device, in which runtime, with how many threads, and ``how`` it came to be known."""
-
-    on: str
-    runtime: str
-    threads: int
-    ms: Milliseconds
-    how: How
-
-    def __post_init__(self) -> None:
-        _check_measured(self.how, self.on, "latency")
-        for name in ("median", "p10", "p90"):
-            _check_finite(getattr(self.ms, name), f"{name} latency in ms")
-        if self.how == "measured" and self.ms.n < 1:
-            raise _refuse("a measured latency of no calls", "A measurement has at least one call behind it.")
-
-    @classmethod
-    def of(cls, timing: Timing) -> Latency:
-        """The same latency in the form of report.json."""
-        ms = Milliseconds(timing.median, timing.p10, timing.p90, timing.n)
-        return cls(timing.on, timing.runtime, timing.threads, ms, timing.how)
 
 
 @dataclass(frozen=True)
@@ -112,9 +60,9 @@ class BudgetLine:
     met: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_finite(self.limit, f"the limit of the {self.kind} budget")
-        _check_finite(self.value, f"the value of the {self.kind} budget")
-        _check_measured(self.how, self.on, f"{self.kind} budget")
+        check_finite(self.limit, f"the limit of the {self.kind} budget")
+        check_finite(self.value, f"the value of the {self.kind} budget")
+        check_measured(self.how, self.on, f"{self.kind} budget")
         object.__setattr__(self, "met", self.value <= self.limit)
 
 
@@ -129,7 +77,7 @@ class Source:
     latency: tuple[Latency, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_score(self.score)
+        check_score(self.score)
 
 
 @dataclass(frozen=True)
@@ -142,7 +90,7 @@ class Dense:
     latency: tuple[Latency, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_score(self.score)
+        check_score(self.score)
 
 
 @dataclass(frozen=True)
@@ -159,7 +107,7 @@ class Stage:
     score_how: How = "measured"
 
     def __post_init__(self) -> None:
-        _check_score(self.score)
+        check_score(self.score)
 
 
 @dataclass(frozen=True)
@@ -172,8 +120,8 @@ class LayerLatency:
 
     def __post_init__(self) -> None:
         # A layer's price is a difference between whole networks and may come out below zero by noise.
-        _check_finite(self.dense, "a layer's dense latency in us", low=-math.inf)
-        _check_finite(self.chosen, "a layer's chosen latency in us", low=-math.inf)
+        check_finite(self.dense, "a layer's dense latency in us", low=-math.inf)
+        check_finite(self.chosen, "a layer's chosen latency in us", low=-math.inf)
 
 
 @dataclass(frozen=True)
@@ -194,11 +142,15 @@ class LayerLine:
 
 @dataclass(frozen=True)
 class Ops:
-    """Operations of a written file by the numbers they compute in."""
+    """Operators of a written file by the numbers they compute in; ``dynamic`` have int8 weights and float activations.
+
+    The four are all operators of the file. ``other`` is 0: what only changes grids or works on indices counts with what it is there for.
+    """
 
     int8: int
     float: int
     other: int
+    dynamic: int = 0
 
 
 @dataclass(frozen=True)
@@ -208,6 +160,7 @@ class Artifact:
     ``agreement`` is the share of held-out samples on which file and source pick the same class. ``score_how`` holds for both:
     "measured" where the file itself was run, "simulated" where the integer run stood in for it.
     ``exact`` says that the file equals its reference on every sample; ``sqnr_db`` is then None, since JSON has no infinity.
+    ``accounting`` has every operator of ``ops`` once.
     """
 
     path: str
@@ -223,16 +176,20 @@ class Artifact:
     latency: tuple[Latency, ...] = ()
     exact: bool = False
     score_how: How = "measured"
+    accounting: tuple[OpGroup, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sqnr_db == math.inf:
             object.__setattr__(self, "sqnr_db", None)
             object.__setattr__(self, "exact", True)
-        _check_score(self.score)
-        _check_finite(self.agreement, "an agreement", 0.0, 1.0)
-        _check_finite(self.sqnr_db, "an SQNR in dB", low=-math.inf)
+        check_score(self.score)
+        check_finite(self.agreement, "an agreement", 0.0, 1.0)
+        check_finite(self.sqnr_db, "an SQNR in dB", low=-math.inf)
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise _refuse(f"{self.sha256!r} as the SHA-256 of {self.path}", "A SHA-256 is 64 lower-case hexadecimal digits.")
+            raise refuse(f"{self.sha256!r} as the SHA-256 of {self.path}", "A SHA-256 is 64 lower-case hexadecimal digits.")
+        told = account_of(self.accounting)
+        if self.accounting and (*told, 0) != (self.ops.int8, self.ops.dynamic, self.ops.float, self.ops.other):
+            raise refuse(f"an account of {self.path} that doesn't add up", f"It has {told} operators int8, dynamic and float.")
 
 
 @dataclass(frozen=True)
@@ -247,7 +204,7 @@ class Search:
 
     def __post_init__(self) -> None:
         for name in ("seconds", "bound", "gap"):
-            _check_finite(getattr(self, name), f"the search's {name}", low=-math.inf)
+            check_finite(getattr(self, name), f"the search's {name}", low=-math.inf)
 
 
 @dataclass(frozen=True)
@@ -261,9 +218,9 @@ class Round:
     measured_ms: float
 
     def __post_init__(self) -> None:
-        _check_measured("measured", self.on, "round of pricing")
-        _check_finite(self.predicted_ms, "a predicted latency in ms", low=-math.inf)
-        _check_finite(self.measured_ms, "a measured latency in ms")
+        check_measured("measured", self.on, "round of pricing")
+        check_finite(self.predicted_ms, "a predicted latency in ms", low=-math.inf)
+        check_finite(self.measured_ms, "a measured latency in ms")
 
     @property
     def error(self) -> float:
@@ -273,7 +230,10 @@ class Round:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything there is to tell about one run. ``seconds`` holds wall time by stage, in the order they ran."""
+    """Everything there is to tell about one run. ``seconds`` holds wall time by stage, in the order they ran.
+
+    ``forms`` are the number formats that were tried for each file, ``sensitivity`` is sorted, worst first.
+    """
 
     schema: int = field(default=SCHEMA, kw_only=True)
     edgelr: str
@@ -290,17 +250,22 @@ class Report:
     search: Search | None
     dense: tuple[Dense, ...] = ()
     rounds: tuple[Round, ...] = ()
+    forms: tuple[Form, ...] = ()
+    sensitivity: tuple[Sensitivity, ...] = ()
+    reverted: tuple[Reverted, ...] = ()
+    training: Training | None = None
     warnings: tuple[str, ...] = ()
     command: str = ""
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
-            raise _refuse(f"schema {self.schema}", f"This version of edgelr writes schema {SCHEMA}.")
+            raise refuse(f"schema {self.schema}", f"This version of edgelr writes schema {SCHEMA}.")
         for stage, seconds in self.seconds.items():
-            _check_finite(seconds, f"the seconds of {stage}")
+            check_finite(seconds, f"the seconds of {stage}")
+        object.__setattr__(self, "sensitivity", tuple(sorted(self.sensitivity, key=lambda s: math.inf if s.sqnr_db is None else s.sqnr_db)))
         for layer in self.layers:
             if layer.latency_us is not None:
-                _check_measured(layer.latency_us.how, self.target.device or self.target.name, f"latency of layer {layer.name}")
+                check_measured(layer.latency_us.how, self.target.device or self.target.name, f"latency of layer {layer.name}")
 
     @property
     def met(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from edgelr.report import words
+from edgelr.report import numbers, words
 from edgelr.report.contents import Report
 
 _WIDTH = 100.0  # of a bar's drawing, in its own units
@@ -31,6 +31,7 @@ def to_html(report: Report) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         words=words,
+        numbers=numbers,
         savings=words.savings(report),
         factorised=len(words.factorised(report.layers)),
         layer_bars=_layer_bars(report),

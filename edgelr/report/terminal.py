@@ -7,10 +7,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgelr.report import words
+from edgelr.report import numbers, words
 from edgelr.report.contents import Report
 
 _LONG = 24  # layers; a longer table is folded to what was factorised
+_WORST = 5  # operations that integers cost most; the page has all
+_REASONS = 6  # of a file's operators that are not int8; the page has all
 
 
 def show(report: Report, console: Console | None = None) -> None:
@@ -25,7 +27,7 @@ def summary(report: Report) -> Group:
     where = f"{target.name}, {target.runtime}, {words.threads(target.threads)}" + (f", {target.device}" if target.device else "")
     parts.append(_text(f"{report.model.name} for {where}", "bold"))
     parts += [_text(words.asked(report), "green" if report.met else "bold red"), _text(""), *_budgets(report)]
-    for part in (_savings(report), _accuracy(report), *_layers(report)):
+    for part in (_savings(report), *_speeds(report), _accuracy(report), *_training(report), *_precision(report), *_layers(report)):
         parts += [_text(""), part]
     return Group(*parts, _text(""), *_artifacts(report))
 
@@ -66,8 +68,43 @@ def _accuracy(report: Report) -> Table:
     table = _table("Accuracy by stage", ("stage", "left"), ("score", "left"), ("points", "right"))
     for stage in report.stages:
         points = "" if stage.name == "source" else words.points(report.source.score, stage.score)
-        table.add_row(stage.name, _text(words.score(stage.score, stage.score_how)), points)
+        table.add_row(numbers.stage(report, stage.name), _text(words.score(stage.score, stage.score_how)), points)
     return table
+
+
+def _speeds(report: Report) -> list[RenderableType]:
+    lines = numbers.speeds(report)
+    return [Group(_text("Latency", "bold"), *map(_line, lines))] if lines else []
+
+
+def _training(report: Report) -> list[RenderableType]:
+    return [_text(f"Trained {numbers.trained(report.training)}")] if report.training else []
+
+
+def _precision(report: Report) -> list[RenderableType]:
+    """The forms tried, what integers cost, and what went back to float for it."""
+    parts: list[RenderableType] = []
+    if report.forms:
+        columns = (("file", "left"), ("form", "left"), ("bytes", "right"), ("SQNR", "left"), ("latency", "left"), ("why", "left"))
+        table = _table("Forms tried, and the one chosen for each file", *columns)
+        for f in report.forms:
+            name = f"✓ {f.name}" if f.chosen else f.name
+            cells = (f.format, name, words.size(f.bytes), numbers.noise(f), numbers.form_latency(f), f.why)
+            table.add_row(*(_text(c) for c in cells), style="" if f.chosen else "dim")
+        parts.append(table)
+    if report.sensitivity:
+        worst, n = report.sensitivity[:_WORST], len(report.sensitivity)
+        title = "What integers cost, one operation at a time" + (f": the {_WORST} worst of {n}" if n > _WORST else "")
+        table = _table(title, ("operation", "name"), ("SQNR", "right"), ("to keep it in float", "name"))
+        for s in worst:
+            table.add_row(_text(f"{s.name} ({s.kind})"), _text(numbers.noise(s)), _text("it is" if s.kept else s.flag))
+        parts.append(Group(table, _line(f"of the network's output, {worst[0].how} on {worst[0].n:,} samples")))
+    if report.reverted:
+        table = _table("Back to float for --max-drop", ("operation", "name"), ("drop, points", "right"), ("on", "left"))
+        for r in report.reverted:
+            table.add_row(_text(r.name), _text(numbers.drop(r)), _text(f"{r.on}, {r.how}"))
+        parts.append(table)
+    return parts
 
 
 def _layers(report: Report) -> list[RenderableType]:
@@ -103,7 +140,11 @@ def _artifacts(report: Report) -> list[RenderableType]:
         parts.append(_line(f"score {words.score(a.score, a.score_how)}"))
         parts.append(_line(f"agreement with the source {words.percent(a.agreement)}"))
         parts.append(_line(f"against {a.reference or 'its reference'}: {words.sqnr(a)}"))
-        parts.append(_line(f"operations: {a.ops.int8} int8, {a.ops.float} float, {a.ops.other} other; {a.layout_ops} of layout"))
+        parts.append(_line(f"operations: {numbers.operations(a)}"))
+        told = numbers.reasons(a.accounting)
+        parts += [_line(f"  {r.count} {r.numbers} {r.by}: {r.why}") for r in told[:_REASONS]]
+        if more := told[_REASONS:]:
+            parts.append(_line(f"  {sum(r.count for r in more)} more, for {len(more)} other reasons: see the page"))
     return parts
 
 

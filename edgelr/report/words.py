@@ -22,7 +22,7 @@ def count(n: int | None) -> str:
         return NOT_KNOWN
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if n >= size:
-            return _three(n / size) + unit
+            return three(n / size) + unit
     return str(n)
 
 
@@ -30,7 +30,7 @@ def size(n: int) -> str:
     """Bytes in decimal units: 1 KB is 1,000 bytes."""
     for unit_size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
         if n >= unit_size:
-            return f"{_three(n / unit_size)} {unit}"
+            return f"{three(n / unit_size)} {unit}"
     return f"{n} B"
 
 
@@ -39,7 +39,7 @@ def amount(value: float, unit: str) -> str:
     return f"{value:,.5g} {unit}"
 
 
-def _three(x: float) -> str:
+def three(x: float) -> str:
     """Three figures, and all of the whole part."""
     return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.1f}" if abs(x) >= 10 else f"{x:.2f}" if abs(x) >= 1 else f"{x:.3f}"
 
@@ -76,7 +76,7 @@ def score(s: Score | None, how: str = "") -> str:
 
 def milliseconds(row: Latency) -> str:
     """Median and spread, and how they came to be known."""
-    return f"{_three(row.ms.median)} ms ({_three(row.ms.p10)} to {_three(row.ms.p90)}, n = {row.ms.n:,})"
+    return f"{three(row.ms.median)} ms ({three(row.ms.p10)} to {three(row.ms.p90)}, n = {row.ms.n:,})"
 
 
 def threads(n: int) -> str:
@@ -121,11 +121,11 @@ def savings(report: Report) -> list[Saving]:
     for artifact in report.artifacts:
         for after in artifact.latency:
             what = f"latency, {after.runtime} on {after.on}"
-            told = f"{_three(after.ms.median)} ms"
+            told = f"{three(after.ms.median)} ms"
             if found := report.baseline(after, artifact.format):
                 name, before = found
                 was, now = before.ms.median, after.ms.median
-                rows.append(Saving(what, f"{_three(was)} ms {name}", told, change(was, now), after.how))
+                rows.append(Saving(what, f"{three(was)} ms {name}", told, change(was, now), after.how))
             else:
                 rows.append(Saving(what, NOT_MEASURED, told, "", after.how))
     if not rows:

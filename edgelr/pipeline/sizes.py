@@ -1,0 +1,33 @@
+"""How many bytes each choice takes in each format's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from edgelr.graph import Graph, Node
+from edgelr.graph.splice import place_of
+from edgelr.pipeline.candidates import Factors
+from edgelr.pipeline.files import draft, planned
+from edgelr.pipeline.precision import Precision
+from edgelr.pipeline.settings import Format
+from edgelr.vocabulary import DENSE, Choice, Plan
+
+
+def sizes(
+    graph: Graph, options: Mapping[str, tuple[Choice, ...]], factors: Factors, formats: Sequence[Format], precision: Precision
+) -> dict[tuple[str, Choice], dict[Format, int]]:
+    """Bytes of each layer under each choice: counted by writing its operation alone.
+
+    An operation with several layers (a recurrent one) is counted for each of them, the others dense: what a choice saves is right, and
+    what all operations don't hold must be counted against the same sums.
+    """
+    result = {}
+    for name, found in options.items():
+        place = place_of(graph, name)
+        assert place is not None
+        node = graph.node(place.node)
+        alone = Graph.build("input", graph.shapes[node.inputs[0]], [Node(node.name, node.op, ("input",))], node.name)
+        for choice in (DENSE, *found):
+            written = draft(planned(alone, Plan({name: choice}), factors), formats, precision)
+            result[name, choice] = {f: len(data) for f, data in written.items()}
+    return result
