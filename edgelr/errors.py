@@ -21,13 +21,14 @@ class Exit(IntEnum):
 class EdgelrError(Exception):
     """Root of all errors that edgelr raises on purpose.
 
-    ``what`` happened, ``why``, and what to ``try_``: each one sentence in the user's terms.
+    ``what`` happened, ``why``, and what to ``try_``: each one sentence in the user's terms. ``detail`` is for the log, never for the
+    terminal: all that a library said.
     """
 
     exit_code: Exit = Exit.FAULT
 
-    def __init__(self, what: str, why: str = "", try_: str = "") -> None:
-        self.what, self.why, self.try_ = what, why, try_
+    def __init__(self, what: str, why: str = "", try_: str = "", *, detail: str = "") -> None:
+        self.what, self.why, self.try_, self.detail = what, why, try_, detail
         super().__init__(what)
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-Scheme = Literal["dense", "channel", "spatial", "linear"]
+Scheme = Literal["dense", "channel", "spatial", "linear", "recurrent", "gates"]
 How = Literal["measured", "simulated", "predicted", "counted"]
 BudgetKind = Literal["latency", "size", "macs", "params"]
 Numbers = Literal["int8", "dynamic", "float"]
@@ -14,14 +14,15 @@ Numbers = Literal["int8", "dynamic", "float"]
 
 @dataclass(frozen=True)
 class Layer:
-    """One module that holds parameters: what it is, what it costs, and which schemes it can take.
+    """One module that holds parameters, or one gate matrix of a recurrent module: what it is, what it costs, and which schemes it can take.
 
-    Shapes leave the batch out. ``macs`` is for one sample; ``None`` where no closed form is known (never 0 by silence).
+    A gate matrix holds all gates, one above the other; ``groups`` is their number, and its shapes are [steps, features]. Shapes leave the
+    batch out. ``macs`` is for one sample; ``None`` where no closed form is known (never 0 by silence).
     ``bytes`` are those of the float32 parameters. ``reason`` says why ``schemes`` is empty; "" where it is not.
     """
 
     name: str
-    kind: str  # "conv1d", "conv2d", "linear", "batchnorm", or the class name of a module we don't know
+    kind: str  # "conv1d", "conv2d", "linear", "recurrent", "batchnorm", or the class name of a module we don't know
     weight_shape: tuple[int, ...]
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
@@ -37,7 +38,7 @@ class Layer:
 
 @dataclass(frozen=True, order=True)
 class Choice:
-    """What one layer becomes: a scheme and its rank (``None`` for dense; per group for a grouped convolution)."""
+    """What one layer becomes: a scheme and its rank (``None`` for dense; per group for a grouped convolution, per gate for "gates")."""
 
     scheme: Scheme = "dense"
     rank: int | None = None

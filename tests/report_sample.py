@@ -1,22 +1,29 @@
 """A report of a ResNet-20 on CIFAR-10, with layers in any number, for the tests of the report room."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgelr.report import (
     Artifact,
     BudgetLine,
     Dense,
+    Form,
     Latency,
     LayerLatency,
     LayerLine,
     Milliseconds,
     ModelFacts,
+    OpGroup,
     Ops,
     Report,
+    Reverted,
     Round,
     Search,
+    Sensitivity,
     Source,
     Stage,
     TargetFacts,
+    Training,
 )
 from edgelr.vocabulary import Score
 
@@ -77,3 +84,39 @@ def sample(layers: int = 20, names: str = "stages.{}.conv1", **changes: object) 
         "command": "edgelr compress resnet_cifar.py:resnet20 --data cifar.npz --target host --budget 70%ms --budget 200KB -o out",
     }  # fmt: skip
     return Report(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+def precise(names: str = "blocks.{}.conv", **changes: object) -> Report:
+    """The same with mixed precision, forms tried, training on the grid, and a float network timed in LiteRT."""
+    plain = sample()
+    slow = "hard-swish is slower on integers than in float"
+    tflite = (
+        OpGroup("CONV_2D", "int8", "", "", 24), OpGroup("DEQUANTIZE", "float", "choice", f"into float: {slow}", 3),
+        OpGroup("HARD_SWISH", "float", "choice", slow, 3), OpGroup("QUANTIZE", "float", "choice", f"back from float: {slow}", 2),
+        OpGroup("FULLY_CONNECTED", "dynamic", "choice", "--keep-float 'head'", 1),
+    )
+    onnx = (
+        OpGroup("QuantizeLinear", "int8", "", "the file takes float32, and what reads it computes on integers", 1),
+        OpGroup("Conv", "int8", "", "", 24), OpGroup("Pad", "float", "necessity", "ONNX Runtime computes Pad in float", 2),
+        OpGroup("LayerNormalization", "float", "necessity", "neither runtime normalises layers on integers", 4),
+    )
+    facts: dict[str, object] = {
+        "artifacts": (
+            replace(plain.artifacts[0], ops=Ops(24, 8, 0, 1), accounting=tflite),
+            replace(plain.artifacts[1], ops=Ops(25, 6, 0), accounting=onnx),
+        ),
+        "source": replace(plain.source, latency=(latency("torch", 2.31), latency("litert", 0.612))),
+        "forms": (
+            Form("tflite", "int8", False, "0.8 points below float", 191_000, 21.4, latency("litert", 0.251)),
+            Form("tflite", "mixed", True, "fastest within 0.5 points", 191_312, 33.9, latency("litert", 0.279)),
+            Form("tflite", "float", False, "slower", 702_004, float("inf"), latency("litert", 0.612)),
+            Form("onnx", "int8", True, "fastest within 0.5 points", 203_907, 30.2),
+        ),
+        "sensitivity": tuple(
+            Sensitivity(names.format(i), "Conv", None if i == 3 else 60.0 - 4 * i, 256, i == 8, f"--keep-float '{names.format(i)}'")
+            for i in range(9)
+        ),
+        "reverted": (Reverted(names.format(8), 1.25, 0.5, "accuracy on validation, 500 samples"),),
+        "training": Training("qat", 5, 4_096, 61.4, 0.1234, 0.04567),
+    }  # fmt: skip
+    return replace(plain, **{**facts, **changes})  # type: ignore[arg-type]

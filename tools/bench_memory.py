@@ -1,4 +1,4 @@
-"""Peak memory of calibration at 100 and at 5,000 samples: it must not grow with their number.
+"""Peak memory of calibration at 100 and at 10,000 samples: it must not grow with their number.
 
     OMP_NUM_THREADS=1 python tools/bench_memory.py --out docs/benchmarks/memory.md
 
@@ -71,7 +71,7 @@ def main() -> None:
         print(json.dumps(one(chosen.shared, chosen.one[0], chosen.one[1], int(chosen.one[2]))))
         return
     need(chosen.shared, *FILES)
-    counts = (65, 200) if chosen.quick else (100, 5_000)
+    counts = (65, 200) if chosen.quick else (100, 10_000)
     cells = Cells(chosen.out, {"counts": counts})
 
     def fresh(net: str, method: str, samples: int) -> Any:

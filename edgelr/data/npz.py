@@ -60,7 +60,7 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
 
 def _array(path: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
     with file.open(entry) as stream:
-        shape, fortran, dtype, at = _header(entry.filename, stream, entry.file_size)
+        shape, fortran, dtype, at = _header(f"{entry.filename} in {path.name}", stream, entry.file_size)
         if entry.compress_type != zipfile.ZIP_STORED:
             count = int(np.prod(shape, dtype=np.int64))
             flat = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
@@ -84,8 +84,10 @@ def _header(name: str, stream: Any, size_bytes: int) -> tuple[tuple[int, ...], b
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(stream, max_header_size=MAX_HEADER_BYTES)
     if dtype.hasobject:
-        raise BadInputError(f"{name} holds Python objects", "reading them would run code from the file",
-                            "store numbers: array.astype('float32')")
+        number = "int64" if name.startswith("y") else "float32"
+        raise BadInputError(f"{name} holds Python objects",
+                            "numpy stores samples of different shapes so, and text; reading them would run code from the file",
+                            f"bring all to one shape and store numbers: numpy.stack(values).astype('{number}')")
     at = stream.tell()
     need = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize + at if shape else dtype.itemsize + at
     if need != size_bytes:

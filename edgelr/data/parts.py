@@ -37,7 +37,7 @@ def complete(data: Data, seed: int) -> Data:
     """
     if data.train is None and data.validation is None and data.calibration is None:
         raise BadInputError("there is only a test part" if data.test else "there are no data",
-                            "choosing on test data would make its score worthless",
+                            "choosing on test data would make its score worthless" if data.test else "no part of them is given",
                             "add x_train or x_val; or name the arrays x and y, and they are divided")
     if data.validation is None and data.train is not None and len(data.train) > 1:
         order = _shuffled(data.train, seed)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelr.data.given import check_finite
 from edgelr.data.recipe import Recipe, apply
 from edgelr.data.split import Array
 from edgelr.errors import BadInputError
@@ -38,9 +39,7 @@ class Prepared:
             sample = apply(self.recipe, self.read(index))
         except BadInputError as error:
             raise BadInputError(f"{self.name(index)}: {error.what}", error.why, error.try_) from error
-        if not np.isfinite(sample).all():
-            raise BadInputError(f"{self.name(index)} holds NaN or infinity", f"after the recipe {self.recipe.name}",
-                                "mend or drop that sample")
+        check_finite(sample, self.name(index), f"after the recipe {self.recipe.name}")
         if not self.shape:
             self.shape.append(sample.shape)
         if sample.shape != self.shape[0]:

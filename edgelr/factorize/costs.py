@@ -12,11 +12,11 @@ from edgelr.vocabulary import Choice, Layer, Scheme
 def choice_cost(layer: Layer, choice: Choice) -> tuple[int, int]:
     """Parameters and MACs (of one sample) of ``layer`` under ``choice``.
 
-    A bias counts as parameters, not as MACs: it starts the accumulator. The first layer of a spatial pair runs at the output's height
-    and the input's width. Raises UsageError where the layer's shape doesn't allow the choice.
+    A gate matrix works once a step. A bias counts as parameters, not as MACs: it starts the accumulator. The first layer of a spatial
+    pair runs at the output's height and the input's width. Raises UsageError where the layer's shape doesn't allow the choice.
     """
     bias = layer.weight_shape[0] if layer.bias else 0
-    linear = layer.kind == "linear"
+    linear = layer.kind in ("linear", "recurrent")
     outputs = prod(layer.out_shape[:-1]) if linear else prod(layer.out_shape[1:])
     if choice.rank is None:
         weights = prod(layer.weight_shape)
@@ -41,7 +41,8 @@ def break_even_rank(layer: Layer, scheme: Scheme, cost: Literal["params", "macs"
 
 
 def _check_scheme(layer: Layer, scheme: Scheme) -> None:
-    fits = {"linear": layer.kind == "linear", "channel": layer.kind in ("conv1d", "conv2d"), "spatial": layer.kind == "conv2d"}
+    fits = {"linear": layer.kind == "linear", "channel": layer.kind in ("conv1d", "conv2d"), "spatial": layer.kind == "conv2d",
+            "recurrent": layer.kind == "recurrent", "gates": layer.kind == "recurrent"}
     if not fits.get(scheme, False):
         what = f"layer {layer.name!r} can't be factorised as {scheme!r}"
         raise UsageError(what, f"it is a {layer.kind}", "choose another scheme, or dense")

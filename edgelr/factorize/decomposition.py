@@ -11,7 +11,7 @@ from edgelr.errors import BadInputError, UsageError
 from edgelr.factorize.geometry import Geometry, geometry_of
 from edgelr.factorize.matrices import pair_weights, weight_from_matrix
 from edgelr.factorize.moments import Moments
-from edgelr.factorize.pairs import blank_pair
+from edgelr.factorize.pairs import plain_pair
 from edgelr.factorize.schemes import schemes_of
 from edgelr.factorize.split import Split, aware_splits, plain_split
 from edgelr.vocabulary import Scheme
@@ -42,7 +42,7 @@ class Decomposition:
 
         With moments: E||error of the outputs||^2 over the outputs' energy (over their variance for a layer with a bias), bias
         correction included. Without: the weight's squared Frobenius error over its squared norm. Raises UsageError for a rank that is
-        not in 1 to ``max_rank``, as ``pair`` and ``product`` do.
+        not in 1 to ``max_rank``, as ``weights``, ``pair`` and ``product`` do.
         """
         return float(self._best(rank).errors[rank])
 
@@ -57,20 +57,19 @@ class Decomposition:
         bias = self._corrected_bias(weight)
         return self._cast(weight), None if bias is None else self._cast(bias)
 
-    def pair(self, rank: int) -> nn.Sequential:
-        """Two plain torch layers, children "0" and "1", in the layer's dtype; only the second has a bias, if the layer has one."""
+    def weights(self, rank: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The weights of the first and the second layer, shaped as ``matrices.pair_weight_shapes`` says, and the bias of the second (None
+        where the layer has none), in the layer's dtype."""
         split = self._best(rank)
         left, right = split.factors(rank)
         scales = split.scales[:, :rank]
         weights = pair_weights(left * scales[:, None, :], right / scales[:, :, None], self.scheme, self.geometry.weight_shape)
         bias = self._corrected_bias(weight_from_matrix(left @ right, self.scheme, self.geometry.weight_shape))
-        pair = blank_pair(self.geometry, self.scheme, rank)
-        with torch.no_grad():
-            for layer, weight in zip(pair, weights, strict=True):
-                cast(Tensor, layer.weight).copy_(weight)
-            if bias is not None:
-                cast(Tensor, pair[1].bias).copy_(bias)
-        return pair
+        return self._cast(weights[0]), self._cast(weights[1]), None if bias is None else self._cast(bias)
+
+    def pair(self, rank: int) -> nn.Sequential:
+        """Two plain torch layers, children "0" and "1", in the layer's dtype; only the second has a bias, if the layer has one."""
+        return plain_pair(self.geometry, self.scheme, *self.weights(rank))
 
     def _best(self, rank: int) -> Split:
         if not 1 <= rank <= self.max_rank:
@@ -93,8 +92,8 @@ def decompose(module: nn.Module, scheme: Scheme, moments: Moments | None = None)
 
     Without moments: plain SVD. With the moments of the layer's inputs the output error is least instead of the weight error
     (``basis.principal_basis``). A layer with a bias is split by the inputs' covariance, because the second layer's bias then corrects
-    the mean's error exactly; a layer without one by the plain second moment. For ``channel`` and ``linear`` the result is optimal and
-    ``error`` is the exact output error on the inputs that the moments saw.
+    the mean's error exactly; a layer without one by the plain second moment. For all schemes but ``spatial`` the result is optimal and
+    ``error`` is the exact output error on the inputs that the moments saw (of a gate matrix: of the gates' sums before they are bent).
 
     For ``spatial`` no closed form of the optimum is known. Two first factors are made: by the moment of the patch's columns averaged
     over the columns (which leaves the columns' correlation out), and by the weight alone. The second factor of each is refitted by

@@ -10,17 +10,19 @@ import torch
 from torch import nn
 
 from edgelr.errors import UnsupportedError
+from edgelr.factorize.gates import Gates
 
-Kind = Literal["conv1d", "conv2d", "linear"]
-KINDS: dict[type[nn.Module], Kind] = {nn.Conv1d: "conv1d", nn.Conv2d: "conv2d", nn.Linear: "linear"}
+Kind = Literal["conv1d", "conv2d", "linear", "recurrent"]
+KINDS: dict[type[nn.Module], Kind] = {nn.Conv1d: "conv1d", nn.Conv2d: "conv2d", nn.Linear: "linear", Gates: "recurrent"}
+PLAIN = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Shape and arithmetic of one Conv1d, Conv2d or Linear.
+    """Shape and arithmetic of one Conv1d, Conv2d, Linear or gate matrix.
 
     ``weight_shape`` is torch's: (out, in / groups, *kernel) or (out, in). ``padding`` is "same", "valid" or one number a direction.
-    ``kernel``, ``stride``, ``padding``, ``dilation`` are () for a linear layer.
+    ``kernel``, ``stride``, ``padding``, ``dilation`` are () for the last two; ``groups`` of a gate matrix are its gates.
     """
 
     kind: Kind
@@ -41,7 +43,12 @@ class Geometry:
 
     @property
     def in_channels(self) -> int:
-        return self.weight_shape[1] * self.groups
+        return self.weight_shape[1] * self.input_groups
+
+    @property
+    def input_groups(self) -> int:
+        """Groups that read inputs of their own: gates all read the same."""
+        return 1 if self.kind == "recurrent" else self.groups
 
     @property
     def patch_size(self) -> int:
@@ -59,13 +66,13 @@ class Geometry:
 
 
 def why_not_plain(module: nn.Module) -> str:
-    """Why ``module`` is not a plain torch Conv1d, Conv2d or Linear; "" where it is.
+    """Why ``module`` is not a plain torch Conv1d, Conv2d or Linear, or a gate matrix; "" where it is.
 
     Subclasses don't count: their own forward (or their owner's, as in attention) uses the weight in ways that a pair can't repeat.
     """
     kind = type(module).__name__
     if type(module) not in KINDS:
-        bases = [base.__name__ for base in KINDS if isinstance(module, base)]
+        bases = [base.__name__ for base in PLAIN if isinstance(module, base)]
         return f"{kind} is a variant of {bases[0]} with behaviour of its own" if bases else f"{kind} is not a Conv1d, Conv2d or Linear"
     weight = dict(module.named_parameters(recurse=False)).get("weight")
     if weight is None:
@@ -82,6 +89,8 @@ def geometry_of(module: nn.Module) -> Geometry:
         raise UnsupportedError(f"a {type(module).__name__} can't be factorised", reason, "leave this layer dense")
     weight = cast(torch.Tensor, module.weight)
     common = (KINDS[type(module)], tuple(weight.shape), module.bias is not None, weight.dtype, weight.device)
+    if isinstance(module, Gates):
+        return Geometry(*common, groups=module.gates)
     if isinstance(module, nn.Linear):
         return Geometry(*common)
     conv = cast(nn.Conv1d | nn.Conv2d, module)

@@ -4,6 +4,8 @@ Always M = left @ right: ``right`` [r, n] becomes the first layer, ``left`` [m, 
 
     channel, linear   M[o, (c, a, b)] = W[o, c, a, b]      m = out/groups         n = in/groups * k1 * k2
     spatial           M[(o, b), (c, a)] = W[o, c, a, b]    m = out/groups * k2    n = in/groups * k1
+    recurrent         M[o, i] = W[o, i]                    m = gates * hidden     n = in: one matrix of all gates
+    gates             M[o, i] = W[o, i] of each gate       m = hidden             n = in: a group is a gate, and all read the same input
 
 with o, c counted inside the group, a down the k1 rows of the kernel and b along its k2 columns. The patch order (c, a, b) is that
 of torch's unfold. ``channel`` is scheme 1 and ``spatial`` scheme 2 of Idelbayev & Carreira-Perpinan (CVPR 2020); ``spatial`` goes
@@ -19,9 +21,13 @@ from torch import Tensor, float64
 from edgelr.vocabulary import Scheme
 
 
+def _groups(scheme: Scheme, groups: int) -> int:
+    return 1 if scheme == "recurrent" else groups
+
+
 def matrix_sides(weight_shape: Sequence[int], scheme: Scheme, groups: int) -> tuple[int, int]:
     """Rows m and columns n of one group's matrix."""
-    out = weight_shape[0] // groups
+    out = weight_shape[0] // _groups(scheme, groups)
     if scheme == "spatial":
         _, channels, k1, k2 = weight_shape
         return out * k2, channels * k1
@@ -34,11 +40,11 @@ def max_rank(weight_shape: Sequence[int], scheme: Scheme, groups: int) -> int:
 
 
 def matrix_view(weight: Tensor, scheme: Scheme, groups: int) -> Tensor:
-    """The weight [out, in/groups, *kernel] as float64 matrices [groups, m, n]."""
+    """The weight [out, in/groups, *kernel] as float64 matrices [groups, m, n] (one of them for "recurrent")."""
     m, n = matrix_sides(weight.shape, scheme, groups)
     if scheme == "spatial":
         weight = weight.permute(0, 3, 1, 2)
-    return weight.detach().to("cpu", float64).reshape(groups, m, n)
+    return weight.detach().to("cpu", float64).reshape(-1, m, n)
 
 
 def weight_from_matrix(matrix: Tensor, scheme: Scheme, weight_shape: Sequence[int]) -> Tensor:
@@ -50,9 +56,9 @@ def weight_from_matrix(matrix: Tensor, scheme: Scheme, weight_shape: Sequence[in
 
 
 def pair_weight_shapes(weight_shape: Sequence[int], scheme: Scheme, groups: int, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Weight shapes of the two layers, the first with groups * rank outputs."""
+    """Weight shapes of the two layers, the first with groups * rank outputs. "gates": the second's blocks, one above the other."""
     out, channels, *kernel = weight_shape
-    middle = groups * rank
+    middle = _groups(scheme, groups) * rank
     if scheme == "spatial":
         return (middle, channels, kernel[0], 1), (out, rank, 1, kernel[1])
     return (middle, channels, *kernel), (out, rank, *(1 for _ in kernel))

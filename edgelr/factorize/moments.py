@@ -13,21 +13,22 @@ _GOLDEN = 0.6180339887498949
 
 
 class Moments:
-    """Streaming moments of a layer's input patches: one patch for each output position (of each group).
+    """Streaming moments of a layer's input patches: one patch for each output position (of each group that reads inputs of its own).
 
-    For a convolution a patch is what one output reads, padding included, in the order (channel, row, column); for a linear layer it
-    is a row of the input flattened to (-1, in). Patches have ``d`` numbers; accumulators are float64 and take 8 * groups * d^2 bytes,
-    however many samples pass.
+    For a convolution a patch is what one output reads, padding included, in the order (channel, row, column); for a linear layer
+    or a gate matrix it is a row of the input flattened to (-1, in). Patches have ``d`` numbers; accumulators are float64 and take
+    8 * groups * d^2 bytes, however many samples pass.
 
     A call of ``update`` reads at most ``max_rows`` patches, spread evenly over all samples and positions of the batch, and weighs
-    them so that ``count`` and the moments stand for all patches of the batch.
+    them so that ``count`` and the moments stand for all patches of the batch. ``rows`` counts those read.
     """
 
     def __init__(self, module: nn.Module, max_rows: int = 4096) -> None:
         self.geometry: Geometry = geometry_of(module)
         self.max_rows = max_rows
         self.count = 0
-        groups, d = self.geometry.groups, self.geometry.patch_size
+        self.rows = 0
+        groups, d = self.geometry.input_groups, self.geometry.patch_size
         self._sum = torch.zeros(groups, d, dtype=torch.float64)
         self._sum_of_products = torch.zeros(groups, d, d, dtype=torch.float64)
 
@@ -54,6 +55,7 @@ class Moments:
             self._sum += weight * patches.sum(dim=1)
             self._sum_of_products += weight * (patches.transpose(1, 2) @ patches)
         self.count += total
+        self.rows += len(rows)
 
     @property
     def mean(self) -> Tensor:
@@ -75,12 +77,12 @@ class Moments:
 def moments_size_bytes(module: nn.Module) -> int:
     """What ``Moments(module)`` holds, in bytes: 8 * groups * d * (d + 1). A linear layer with 25,088 inputs takes 5 GB."""
     geometry = geometry_of(module)
-    return 8 * geometry.groups * geometry.patch_size * (geometry.patch_size + 1)
+    return 8 * geometry.input_groups * geometry.patch_size * (geometry.patch_size + 1)
 
 
 def _windows(x: Tensor, geometry: Geometry) -> Tensor:
     """A view of all patches without copying them: [samples, rows, columns, channels, k1, k2]."""
-    if geometry.kind == "linear":
+    if geometry.kind in ("linear", "recurrent"):
         return x.reshape(-1, 1, 1, geometry.in_channels, 1, 1)
     directions = len(geometry.kernel)
     if x.dim() == directions + 1:

@@ -4,21 +4,28 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgelr.factorize.geometry import Geometry
 from edgelr.factorize.matrices import pair_weight_shapes
 from edgelr.vocabulary import Scheme
 
 
-def blank_pair(geometry: Geometry, scheme: Scheme, rank: int) -> nn.Sequential:
-    """The pair of ``scheme`` and ``rank`` with all weights 0. The bias, where the layer has one, sits on the second.
+def plain_pair(geometry: Geometry, scheme: Scheme, first: Tensor, second: Tensor, bias: Tensor | None) -> nn.Sequential:
+    """Two plain torch layers, children "0" and "1", with these weights (torch's layouts). The bias, where there is one, sits on the second.
 
     channel: kernel, stride, padding and dilation on the first, then 1x1. spatial: k1 x 1 with the vertical stride, padding and
     dilation, then 1 x k2 with the horizontal ones; both keep the padding mode, which is exact because the vertical step treats each
     column, padded ones too, alike and has no bias. Draws no random numbers.
     """
-    g = geometry
+    pair = _blank_pair(geometry, scheme, second.shape[1])
+    with torch.no_grad():
+        for parameter, value in zip(pair.parameters(), (first, second) if bias is None else (first, second, bias), strict=True):
+            parameter.copy_(value)
+    return pair
+
+
+def _blank_pair(g: Geometry, scheme: Scheme, rank: int) -> nn.Sequential:
     first, second = pair_weight_shapes(g.weight_shape, scheme, g.groups, rank)
     if g.kind == "linear":
         inner = _blank(nn.Linear, g, rank, in_features=first[1], bias=False)
@@ -40,8 +47,4 @@ def blank_pair(geometry: Geometry, scheme: Scheme, rank: int) -> nn.Sequential:
 def _blank(layer: type[nn.Module], geometry: Geometry, outputs: int, **settings: Any) -> nn.Module:
     name = "out_features" if layer is nn.Linear else "out_channels"
     # Starting on "meta" leaves torch's random generator alone: rebuilding must not change what a seed gives later.
-    module: nn.Module = layer(**{name: outputs}, **settings, dtype=geometry.dtype, device="meta").to_empty(device=geometry.device)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.zero_()
-    return module
+    return layer(**{name: outputs}, **settings, dtype=geometry.dtype, device="meta").to_empty(device=geometry.device)

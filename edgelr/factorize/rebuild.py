@@ -1,4 +1,4 @@
-"""A network rebuilt to a plan: the same network with pairs of plain layers in place of the factorised ones."""
+"""A network rebuilt to a plan: the same network with pairs of plain layers, and recurrent layers of products, for the factorised ones."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -6,26 +6,32 @@ from copy import deepcopy
 from difflib import get_close_matches
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from edgelr.errors import BadInputError, UsageError
 from edgelr.factorize.decomposition import Decomposition
+from edgelr.factorize.gates import Gates, named_layers
 from edgelr.factorize.geometry import geometry_of
-from edgelr.factorize.matrices import max_rank
-from edgelr.factorize.pairs import blank_pair
+from edgelr.factorize.matrices import max_rank, pair_weight_shapes
+from edgelr.factorize.pairs import plain_pair
+from edgelr.factorize.recurrent import FactoredRecurrent
 from edgelr.factorize.schemes import schemes_of
 from edgelr.vocabulary import Choice, Plan, Scheme
 
+Weights = tuple[Tensor, Tensor, Tensor | None]  # of the first and the second layer, and the bias of the second
+
 
 def rebuild(model: nn.Module, plan: Plan, decompositions: Mapping[tuple[str, Scheme], Decomposition]) -> nn.Module:
-    """A deep copy of ``model`` with each factorised layer of ``plan`` replaced by its pair (an nn.Sequential of "0" and "1").
+    """A deep copy of ``model`` with each factorised layer of ``plan`` replaced by its pair (an nn.Sequential of "0" and "1"), and each
+    nn.LSTM or nn.GRU with factorised gate matrices by a ``FactoredRecurrent``.
 
     ``decompositions`` is keyed by layer name and scheme. Raises BadInputError, naming the layer, where the plan names a layer that the
     network doesn't have, a scheme that it can't take or a rank above full rank; UsageError where a decomposition is missing or is of
     another layer.
     """
 
-    def pair(name: str, layer: nn.Module, choice: Choice) -> nn.Sequential:
+    def cut(name: str, layer: nn.Module, choice: Choice) -> Weights:
         decomposition = decompositions.get((name, choice.scheme))
         if decomposition is None:
             what = f"there is no {choice.scheme} decomposition of layer {name!r}"
@@ -36,35 +42,51 @@ def rebuild(model: nn.Module, plan: Plan, decompositions: Mapping[tuple[str, Sch
                 f"it is of a weight {decomposition.geometry.weight_shape}, the layer has {tuple(cast(Tensor, layer.weight).shape)}",
                 "decompose this network's own layers",
             )
-        return decomposition.pair(cast(int, choice.rank))
+        return decomposition.weights(cast(int, choice.rank))
 
-    return _replaced(model, plan, pair)
+    return _replaced(model, plan, cut)
 
 
 def skeleton(model: nn.Module, plan: Plan) -> nn.Module:
-    """The structure that ``rebuild`` gives, its pairs holding zeros: to load the state dict of a compressed network into.
+    """The structure that ``rebuild`` gives, its factors holding zeros: to load the state dict of a compressed network into.
 
     Raises BadInputError as ``rebuild`` does.
     """
-    return _replaced(model, plan, lambda name, layer, choice: blank_pair(geometry_of(layer), choice.scheme, cast(int, choice.rank)))
+
+    def blank(name: str, layer: nn.Module, choice: Choice) -> Weights:
+        g = geometry_of(layer)
+        first, second = pair_weight_shapes(g.weight_shape, choice.scheme, g.groups, cast(int, choice.rank))
+        zeros = [torch.zeros(s, dtype=g.dtype, device=g.device) for s in (first, second, (g.out_channels,))]
+        return zeros[0], zeros[1], zeros[2] if g.bias else None
+
+    return _replaced(model, plan, blank)
 
 
-def _replaced(model: nn.Module, plan: Plan, make: Callable[[str, nn.Module, Choice], nn.Sequential]) -> nn.Module:
-    layers = dict(model.named_modules(remove_duplicate=False))
+def _replaced(model: nn.Module, plan: Plan, cut: Callable[[str, nn.Module, Choice], Weights]) -> nn.Module:
+    layers = named_layers(model)
     for name, choice in plan.factorised().items():
         _check(layers, name, choice)
     copy = deepcopy(model)
     copies = dict(copy.named_modules(remove_duplicate=False))
+    stand_ins: dict[str, nn.Module] = {}
+    gates: dict[str, dict[str, Weights]] = {}
     for name, choice in plan.factorised().items():
-        pair = make(name, layers[name], choice)
-        pair.train(layers[name].training)
+        weights = cut(name, layers[name], choice)
+        if isinstance(layers[name], Gates):
+            owner, _, matrix = name.rpartition(".")
+            gates.setdefault(owner, {})[matrix] = weights
+        else:
+            stand_ins[name] = plain_pair(geometry_of(layers[name]), choice.scheme, *weights)
+    stand_ins |= {owner: FactoredRecurrent(cast(nn.LSTM | nn.GRU, copies[owner]), factors) for owner, factors in gates.items()}
+    for name, stand_in in stand_ins.items():
+        stand_in.train(layers[name].training)
         if not name:
-            return pair
+            return stand_in
         # A layer that is used in several places is one layer: it stays one.
         for parent in list(copy.modules()):
             for key, child in list(parent._modules.items()):
                 if child is copies[name]:
-                    setattr(parent, key, pair)
+                    setattr(parent, key, stand_in)
     return copy
 
 

@@ -25,13 +25,15 @@ def schemes_of(module: nn.Module) -> tuple[tuple[Scheme, ...], str]:
     if paying:
         return paying, ""
     m, n = matrix_sides(geometry.weight_shape, fitting[0], geometry.groups)
-    each = " of each group" if geometry.groups > 1 else ""
+    each = " of each group" if geometry.groups > 1 and geometry.kind != "recurrent" else ""
     return (), f"even rank 1 doesn't save parameters: the matrix{each} is {m} x {n}"
 
 
 def _fitting(geometry: Geometry) -> tuple[Scheme, ...]:
     if geometry.kind == "linear":
         return ("linear",)
+    if geometry.kind == "recurrent":
+        return ("recurrent", "gates")
     # A kernel of 1 in one direction is already one half of a spatial pair.
     return ("channel", "spatial") if geometry.kind == "conv2d" and min(geometry.kernel) > 1 else ("channel",)
 

@@ -48,7 +48,7 @@ def aware_splits(weight: Tensor, scheme: Scheme, geometry: Geometry, moments: Mo
     matrices = matrix_view(weight, scheme, geometry.groups)
     if scheme != "spatial":
         left, right, energies = _basis(matrices, moment)
-        return (Split(left, right, middle_scales(right, second), relative_tails(energies)),)
+        return (Split(left, right, middle_scales(right, second, moments.rows), relative_tails(energies)),)
 
     column_second = _column_moment(second, geometry)
     splits = []
@@ -57,15 +57,16 @@ def aware_splits(weight: Tensor, scheme: Scheme, geometry: Geometry, moments: Mo
         refit = refit_spatial(flat, moment, left, right, geometry.kernel[1])
         whole = refit.errors[0]
         errors = refit.errors / whole if whole > 0 else torch.zeros_like(refit.errors)
-        splits.append(Split(left, right, middle_scales(right, column_second), errors, refit))
+        splits.append(Split(left, right, middle_scales(right, column_second, moments.rows), errors, refit))
     whitened, plain = splits
     better = plain.errors < whitened.errors - 1e-9
     return (whitened, plain) if better.any() else (whitened,)
 
 
 def _basis(matrices: Tensor, moments: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """``principal_basis`` of each group; energies summed over the groups, because they are cut at one rank."""
-    bases = [principal_basis(matrix, None if moments is None else moments[g]) for g, matrix in enumerate(matrices)]
+    """``principal_basis`` of each group (one moment may serve all); energies summed over the groups, because they are cut at one rank."""
+    each = [None] * len(matrices) if moments is None else moments.expand(len(matrices), -1, -1)
+    bases = [principal_basis(matrix, moment) for matrix, moment in zip(matrices, each, strict=True)]
     left, right, energies = (torch.stack(parts) for parts in zip(*bases, strict=True))
     return left, right, energies.sum(dim=0)
 

@@ -27,7 +27,7 @@ class At:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a rule works: the graph so far, the module's ``path``, torch's shapes and where they hold the batch.
+    """Where a rule works: the graph so far, the module's ``path`` and that of the ``holder`` of the weights, torch's shapes and where they hold the batch.
 
     ``shape`` is our shape of the result, () where ATen gives several; ``torch_in`` and ``torch_out`` are torch's shapes of the first
     activation and of the result; ``single`` tells whether only this operation reads its inputs.
@@ -35,6 +35,7 @@ class Site:
 
     b: Builder
     path: str
+    holder: str
     kind: str
     torch_in: Shape
     torch_out: Shape
@@ -47,8 +48,8 @@ class Site:
 
     @property
     def owner(self) -> str:
-        """A name for the operation that holds the module's weights: the module's own."""
-        return self.path or self.kind
+        """A name for an operation with weights: of the module that holds them, or its part (an attention's in_proj)."""
+        return self.holder or self.kind
 
     @property
     def shape(self) -> Shape:

@@ -1,6 +1,17 @@
 """ATen's activations."""
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgelr.graph.aten import NotSupportedError, Site, rule
+from edgelr.graph.ops import RELU, RELU6, Add, AddConstant, Elu, Gelu, LeakyRelu, Mul, MulConstant, Shift, Sigmoid, Softmax, Tanh
+
+INFINITY = float("inf")
+
+
 @rule("relu.default", "relu_.default")
 def relu(s: Site, x: str) -> str:
     return s.b.clamp(s.name, x, RELU, s.single)
@@ -47,12 +58,39 @@ def silu(s: Site, x: str) -> str:
 
 @rule("softmax.int", "_softmax.default")
 def softmax(s: Site, x: str, axis: int, *_: Any) -> str:
-    d = len(s.shape) + 1
-    if axis % d == 0:
-        raise NotSupportedError("softmax over the batch")
-    return s.b.add(s.name, Softmax(axis % d - 1), x)
+    mask = s.b.maker(x)
+    if isinstance(mask, AddConstant) and not bool(mask.value.isfinite().all()):
+        return s.b.add(s.name, Softmax(s.axis(axis), mask.value), s.b.nodes[x].inputs[0])
+    return s.b.add(s.name, Softmax(s.axis(axis)), x)
 
 
 @rule("leaky_relu.default", "leaky_relu_.default")
 def leaky_relu(s: Site, x: str, slope: float = 0.01) -> str:
     return s.b.add(s.name, LeakyRelu(slope), x)
+
+
+@rule("gelu.default", "gelu_.default")
+def gelu(s: Site, x: str, approximate: str = "none") -> str:
+    return s.b.add(s.name, Gelu(approximate == "tanh"), x)
+
+
+@rule("tanh.default", "tanh_.default")
+def tanh(s: Site, x: str) -> str:
+    return s.b.add(s.name, Tanh(), x)
+
+
+@rule("elu.default", "elu_.default")
+def elu(s: Site, x: str, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> str:
+    if (alpha, scale, input_scale) != (1, 1, 1):
+        raise NotSupportedError("an ELU of another steepness than 1 (SELU, CELU), which no .tflite operation computes")
+    return s.b.add(s.name, Elu(), x)
+
+
+@rule("prelu.default", samples_first=True)
+def prelu(s: Site, x: str, slope: Tensor) -> str:
+    """relu(x) - slope * relu(-x), a slope for each channel; a leaky ReLU where there is one slope."""
+    if slope.numel() == 1:
+        return s.b.add(s.owner, LeakyRelu(float(slope)), x)
+    below = s.b.clamp(f"{s.name}/below", x, (-INFINITY, 0.0), False)
+    scaled = s.b.add(f"{s.name}/slope", MulConstant(slope.view(-1, *(1,) * (len(s.shape) - 1))), below)
+    return s.b.add(s.owner, Add(), s.b.clamp(f"{s.name}/above", x, RELU, False), scaled)

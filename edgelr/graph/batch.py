@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+import torch
+from torch import Tensor
+
 SIZE = 2  # captured with two samples, so that no shape rule can mistake the batch for an axis of length 1
 
 
@@ -59,6 +62,20 @@ class Batch:
         """The same permutation on our axes."""
         rank = len(order)
         return tuple(order) if self.merged else tuple(self.ours(a, rank) for a in order if a % rank != self.axis)
+
+    def constant(self, value: Tensor, rank: int) -> Tensor:
+        """A constant that meets a torch tensor of ``rank`` axes, in our axes. Raises NotSupportedError where it differs by sample."""
+        value = value.reshape((1,) * (rank - value.dim()) + tuple(value.shape))
+        length = value.shape[self.axis]
+        if length > 1:
+            if length % (self.before * SIZE):
+                raise NotSupportedError("a constant that varies along the axis of the batch")
+            parts = value.unflatten(self.axis, (self.before, SIZE, -1))
+            one = parts.select(self.axis + 1, 0)
+            if not torch.equal(parts, one.unsqueeze(self.axis + 1).expand_as(parts)):
+                raise NotSupportedError("a constant that differs by sample")
+            value = one.flatten(self.axis, self.axis + 1)
+        return value if self.merged else value.squeeze(self.axis)
 
 
 FIRST = Batch()

@@ -10,8 +10,28 @@ from torch import Tensor
 from edgelr.graph.bounds import bounded_by, settled
 from edgelr.graph.factors import absorbed
 from edgelr.graph.ir import Graph, Node
-from edgelr.graph.ops import NO_CLAMP, Conv, GlobalMean, Linear, MaxPool, Op, Pad, Permute, Requantize, Reshape, Shape
+from edgelr.graph.ops import (
+    NO_CLAMP,
+    AddConstant,
+    Conv,
+    GlobalMean,
+    Linear,
+    MaxPool,
+    MulConstant,
+    Op,
+    Pad,
+    Permute,
+    Requantize,
+    Reshape,
+    Shape,
+    Slice,
+)
 from edgelr.graph.ops.base import Clamp
+
+
+def _fits(constant: Tensor, shape: Shape) -> bool:
+    """Whether a constant leaves a shape as it is."""
+    return constant.numel() == 1 or all(n in (1, own) for n, own in zip(constant.shape, shape, strict=True))
 
 
 class Builder:
@@ -48,6 +68,70 @@ class Builder:
         op = self.maker(value)
         joined = bounded_by(op, clamp) if single and op is not None else None
         return self.add(name, Requantize(clamp), value) if joined is None else self.swap(value, joined)
+
+    def reshape(self, name: str, value: str, shape: Shape) -> str:
+        """Add a reshape where it changes anything; one behind another takes its place, one of axes of length 1 goes before a permutation."""
+        op = self.maker(value)
+        if isinstance(op, Permute) and [n for n in shape if n > 1] == [n for n in self.shapes[value] if n > 1] != []:
+            source = self.nodes[value].inputs[0]
+            full = [a for a, n in enumerate(self.shapes[source]) if n > 1]
+            plain = self.reshape(f"{name}/plain", source, tuple(self.shapes[source][a] for a in full))
+            value = self.permute(name, plain, tuple(full.index(a) for a in op.axes if a in full))
+            op = self.maker(value)
+        source = self.nodes[value].inputs[0] if isinstance(op, Reshape) else value
+        if self.shapes[source] == shape:
+            return source
+        return value if self.shapes[value] == shape else self.add(name, Reshape(shape), source)
+
+    def permute(self, name: str, value: str, axes: tuple[int, ...]) -> str:
+        """Add a permutation where it changes anything; one behind another takes its place."""
+        op, source = self.maker(value), value
+        if isinstance(op, Permute):
+            source, axes = self.nodes[value].inputs[0], tuple(op.axes[a] for a in axes)
+        return source if axes == tuple(range(len(axes))) else self.add(name, Permute(axes), source)
+
+    def part(self, name: str, value: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+        """Add a slice, unless it takes the whole. It goes before a permutation, which may then join the next."""
+        if (start, step) == (0, 1) and stop == self.shapes[value][axis]:
+            return value
+        op = self.maker(value)
+        if not isinstance(op, Permute):
+            return self.add(name, Slice(axis, start, stop, step), value)
+        return self.permute(f"{name}/order", self.add(name, Slice(op.axes[axis], start, stop, step), self.nodes[value].inputs[0]), op.axes)
+
+    def scaled(self, name: str, value: str, by: Tensor, single: bool) -> str:
+        """value * by, constants in the value's axes or one number."""
+        shape = self.shapes[value]
+        if bool((by == 1).all()) and _fits(by, shape):
+            return value
+        axis = self._varies_along(value, by, single)
+        if axis is not None:
+            return self.affine(name, value, by.reshape(-1), torch.tensor(0.0), single, axis)
+        return self.add(name, MulConstant(by if by.numel() > 1 else by.reshape((1,) * len(shape))), value)
+
+    def shifted(self, name: str, value: str, by: Tensor, single: bool) -> str:
+        """value + by, constants in the value's axes or one number. Two sums in a row become one."""
+        shape = self.shapes[value]
+        op = self.maker(value)
+        if single and isinstance(op, AddConstant) and op.clamp == NO_CLAMP:
+            return self.swap(value, AddConstant(op.value + by))
+        axis = self._varies_along(value, by, single)
+        if axis is not None:
+            return self.affine(name, value, torch.tensor(1.0), by.reshape(-1), single, axis)
+        return self.add(name, AddConstant(by if by.numel() > 1 else by.reshape((1,) * len(shape))), value)
+
+    def _varies_along(self, value: str, constant: Tensor, single: bool) -> int | None:
+        """The axis along which a constant becomes a layer's weights, or a depthwise convolution's; None where it is better left as it is."""
+        shape, op = self.shapes[value], self.maker(value)
+        varying = [a for a, n in enumerate(constant.shape) if n > 1]
+        if not _fits(constant, shape) or len(varying) > 1:
+            return None
+        last = len(shape) - 1
+        if single and isinstance(op, Conv | Linear) and op.clamp == NO_CLAMP:
+            own = 0 if isinstance(op, Conv) else last
+            if varying in ([], [own]):
+                return own
+        return 0 if varying == [0] and len(shape) == 3 else None
 
     def affine(self, name: str, value: str, scale: Tensor, shift: Tensor, single: bool, axis: int = 0) -> str:
         """value * scale + shift along ``axis`` (scale and shift: one number each, or one for each index of that axis).

@@ -1,19 +1,26 @@
 """From a torch network to the graph, by torch.export: one table from ATen's operations to ours."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from edgelr.errors import UnsupportedError
-from edgelr.graph import aten
+from edgelr.graph.batch import SIZE as BATCH
+from edgelr.graph.behaviour import check_one_input, check_one_output, check_same, watch
 from edgelr.graph.build import Builder
 from edgelr.graph.ir import Graph
+from edgelr.graph.lowering import Lowering, in_place, operation
 from edgelr.graph.ops import Shape
+from edgelr.graph.refusals import quiet_export, refusal
+from edgelr.graph.run import run
+from edgelr.graph.state import State
 
-BATCH = 2  # captured with two samples, so that no shape rule can mistake the batch for an axis of length 1
+NO_GRAD = "wrap_with_set_grad_enabled"  # what torch.export makes of a region under torch.no_grad()
 
 
 def export(model: nn.Module, shape: Shape) -> torch.export.ExportedProgram:
@@ -21,19 +28,46 @@ def export(model: nn.Module, shape: Shape) -> torch.export.ExportedProgram:
 
     Raises UnsupportedError where the network's Python can't be captured.
     """
-    example = torch.zeros(BATCH, *shape)
-    try:
-        program = torch.export.export(model.eval(), (example,))
-    except Exception as error:  # torch.export raises many kinds; each means the same to the user
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UnsupportedError(
-            "the network can't be captured as a graph", f"torch.export says: {first[:300]}",
-            "make forward() free of data-dependent Python (if/for on tensor values), and check the input shape",
-        ) from error
+    check_one_input(model.eval())
+    example, state = torch.zeros(BATCH, *shape), State(model)
+    with quiet_export() as kept, spelt_out_attention():
+        try:
+            program = torch.export.export(model, (example,))
+            if any(str(n.target) == NO_GRAD for n in program.graph.nodes):  # without gradients all around, there is no such region
+                with torch.no_grad():
+                    program = torch.export.export(model, (example,))
+        except Exception as error:  # torch.export raises many kinds
+            state.put_back()
+            raise refusal(model, _random(BATCH, shape), error, kept.text) from error
+        finally:
+            state.put_back()  # what forward() wrote into its attributes while it was captured are no tensors
     for node in list(program.graph.nodes):
-        if _name(node.target) == "_assert_tensor_metadata.default":  # what a cast leaves behind: it computes nothing
+        if operation(node.target) == "_assert_tensor_metadata.default":  # what a cast leaves behind: it computes nothing
             program.graph.erase_node(node)
+    _drop_unread(program)
     return program
+
+
+@contextmanager
+def spelt_out_attention() -> Iterator[None]:
+    """Within: torch's transformer layers run operation by operation. In eval mode they'd take one kernel for all, which tells nothing."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _drop_unread(program: torch.export.ExportedProgram) -> None:
+    """Take out what no output needs: statistics that a module keeps for itself, and the updates of its buffers with them."""
+    order = {node: n for n, node in enumerate(program.graph.nodes)}
+    for node in reversed(list(program.graph.nodes)):
+        if node.op != "call_function" or node.users:
+            continue
+        changed: Any = node.args[0] if in_place(node) else None
+        if changed is None or (changed.op == "placeholder" and all(order[reader] <= order[node] for reader in changed.users)):
+            program.graph.erase_node(node)
 
 
 def capture(model: nn.Module, shape: Shape) -> Graph:
@@ -42,80 +76,35 @@ def capture(model: nn.Module, shape: Shape) -> Graph:
     ``shape`` is the input's, without batch. Raises UnsupportedError naming the module and the operation.
     """
     program = export(model, shape)
+    x = _random(BATCH, shape)
+    wanted = check_one_output(watch(model, x)[0])
     signature = program.graph_signature
     tensors = {**program.state_dict, **program.constants}
     held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
     builder = Builder("input", tuple(shape))
-    values: dict[fx.Node, Any] = {}
-    inputs = [n for n in program.graph.nodes if n.op == "placeholder" and n.name not in held]
-    if len(inputs) != 1:
-        raise UnsupportedError(f"the network takes {len(inputs)} inputs", "edgelr compresses networks of one tensor in, one out",
-                               "wrap it in a module whose forward() takes one tensor")
+    written = {_root(node) for node in program.graph.nodes if in_place(node)}  # the network's own tensors stay as they are
+    constants = {name: tensors[key].detach().clone() if name in written else tensors[key].detach() for name, key in held.items()}
+    lowering = Lowering(builder, constants, signature.inputs_to_parameters)
     for node in program.graph.nodes:
-        if node.op == "placeholder":
-            values[node] = tensors[held[node.name]].detach() if node.name in held else builder.input
-        elif node.op == "call_function":
-            values[node] = _lower(builder, node, values)
-            if _name(node.target).split(".")[0].endswith("_"):  # in place: later readers of the input see the result
-                values[node.args[0]] = values[node]
-        elif node.op == "output":
-            results = node.args[0]
-            if len(results) != 1 or not isinstance(values.get(results[0]), str):
-                raise UnsupportedError(f"the network returns {len(results)} tensors", "one tensor out is supported",
-                                       "wrap it in a module that returns the one you deploy")
-            return builder.graph(values[results[0]])
+        if node.op != "output":
+            lowering.lower(node)
+            continue
+        result = next((r for r in node.args[0] if isinstance(r, fx.Node)), None)
+        if result is None or not isinstance(lowering.values[result], str):
+            raise UnsupportedError("the output of the network doesn't depend on its input", "there is nothing to compute on the device",
+                                   "return what is computed from the input")
+        graph = lowering.graph(result)
+        check_same(model, partial(run, graph), x, wanted, _random(BATCH + 1, shape))
+        return graph
     raise AssertionError("an exported program ends in its output")
 
 
-def _lower(builder: Builder, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
-    rule: Callable[..., Any] | None = aten.RULES.get(_name(node.target))
-    args = [_resolve(a, values) for a in node.args]
-    kwargs = {k: _resolve(v, values) for k, v in node.kwargs.items()}
-    where = _path(node)
-    if not _varies(node, values):
-        compute: Any = node.target
-        return compute(*args, **kwargs)  # of constants alone: computed here, once
-    if rule is None:
-        raise UnsupportedError(f"{where or 'the network'}: operation {_name(node.target)} is not supported",
-                               "it has no integer form here yet", "replace it in the model, or leave that part out of the network")
-    result = node.meta.get("val")
-    if isinstance(result, Tensor) and (result.dim() == 0 or result.shape[0] != BATCH):
-        raise UnsupportedError(f"{where or 'the network'}: operation {_name(node.target)} mixes samples of a batch",
-                               f"its result has shape {tuple(result.shape)} for a batch of {BATCH}", "keep the first axis the batch")
-    single = all(_alone(a, values) for a in node.all_input_nodes)
-    shape = tuple(result.shape[1:]) if isinstance(result, Tensor) else ()
-    site = aten.Site(builder, where, _name(node.target).split(".")[0].rstrip("_"), shape, single)
-    try:
-        return rule(site, *args, **kwargs)
-    except aten.NotSupportedError as error:
-        raise UnsupportedError(f"{where or 'the network'}: {error}", f"operation {_name(node.target)}",
-                               "replace it in the model by a supported form") from error
+def _root(node: fx.Node) -> str:
+    """The name of the placeholder, or the operation without inputs, whose memory a chain of views and in-place operations may share."""
+    while node.args and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node.name
 
 
-def _varies(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
-    """Whether an operation depends on the input, and not on constants alone."""
-    return any(isinstance(values.get(a), str | list) for a in node.all_input_nodes)
-
-
-def _alone(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
-    """Whether a value has one reader, also under its other names (dropout and fused activations rename, not copy)."""
-    aliases = [a for a in node.all_input_nodes if isinstance(values.get(a), str) and values[a] == values[node]]
-    return len(node.users) == 1 and all(_alone(a, values) for a in aliases)
-
-
-def _resolve(arg: Any, values: dict[fx.Node, Any]) -> Any:
-    if isinstance(arg, fx.Node):
-        return values[arg]
-    return [_resolve(a, values) for a in arg] if isinstance(arg, list | tuple) else arg
-
-
-def _name(target: Any) -> str:
-    """The operation without its namespace: conv2d.default."""
-    return str(target).removeprefix("aten.")
-
-
-def _path(node: fx.Node) -> str:
-    """The innermost module's qualified name; "" for the network itself."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    path = stack[-1][0] if stack else ""
-    return str(path).removeprefix("L['self'].").removeprefix("L['self']")
+def _random(batch: int, shape: Shape) -> Tensor:
+    return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))

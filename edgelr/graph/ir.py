@@ -26,31 +26,42 @@ class Node:
 
 
 @dataclass(frozen=True)
+class State:
+    """A float value that is carried from call to call: a call reads it as ``before``, zeros at first, and leaves ``after`` for the next."""
+
+    before: str
+    after: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Graph:
-    """One input, one output, nodes in execution order; ``shapes`` of every value, without the batch."""
+    """One input, one output, nodes in execution order; ``shapes`` of every value, without the batch. ``states``: a step network's."""
 
     input: str
     nodes: tuple[Node, ...]
     output: str
     shapes: Mapping[str, Shape]
+    states: tuple[State, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shapes", MappingProxyType(dict(self.shapes)))
 
     @staticmethod
-    def build(name: str, shape: Shape, nodes: list[Node], output: str) -> Graph:
+    def build(name: str, shape: Shape, nodes: list[Node], output: str, states: tuple[State, ...] = ()) -> Graph:
         """Infer every shape, leave out what the output doesn't need, and check that inputs come before their use."""
-        shapes: dict[str, Shape] = {name: shape}
+        shapes: dict[str, Shape] = {name: shape, **{s.before: s.shape for s in states}}
         for node in nodes:
             shapes[node.name] = node.op.shape(*(shapes[i] for i in node.inputs))
-        needed = {output}
+        needed = {output, *(s.after for s in states)}
         kept: list[Node] = []
         for node in reversed(nodes):
             if node.name in needed:
                 needed.update(node.inputs)
                 kept.append(node)
         kept.reverse()
-        return Graph(name, tuple(kept), output, {k: shapes[k] for k in (name, *(n.name for n in kept))})
+        values = (name, *(s.before for s in states), *(n.name for n in kept))
+        return Graph(name, tuple(kept), output, {v: shapes[v] for v in values}, states)
 
     def users(self) -> dict[str, list[Node]]:
         """Who reads each value, in execution order (the graph's output has no node for it)."""

@@ -29,7 +29,7 @@ def mixed(graph: Graph, kept: Mapping[str, Kept]) -> tuple[Graph, dict[str, Kept
     read it. A bound that no file format fuses into an operation in float becomes a node of its own.
     """
     kept = dict(kept)
-    floats: set[str] = set()
+    floats = {s.before for s in graph.states}
     if _read_in_float_only(graph, graph.input, kept):
         floats.add(graph.input)
     nodes: list[Node] = []
@@ -60,7 +60,7 @@ def mixed(graph: Graph, kept: Mapping[str, Kept]) -> tuple[Graph, dict[str, Kept
                 kept[inner], kept[node.name] = kept[node.name], replace(kept[node.name], numbers="float")
                 node = Node(node.name, Requantize(clamp), (inner,))
         nodes.append(node)
-    return Graph.build(graph.input, graph.shapes[graph.input], nodes, graph.output), kept, frozenset(floats)
+    return Graph.build(graph.input, graph.shapes[graph.input], nodes, graph.output, graph.states), kept, frozenset(floats)
 
 
 def _read_in_float_only(graph: Graph, value: str, kept: Mapping[str, Kept]) -> bool:

@@ -44,6 +44,15 @@ def downstream(graph: Graph, changed: str) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
+def rerun_from(graph: Graph, cached: Mapping[str, Tensor], value: str, replaced: Tensor) -> Tensor:
+    """The output with one value replaced: only what depends on it is computed, from ``cached`` values."""
+    fresh = {value: replaced}
+    for node in downstream(graph, value):
+        if node.name != value:
+            fresh[node.name] = node.op.run(*(fresh[i] if i in fresh else cached[i] for i in node.inputs))
+    return fresh.get(graph.output, cached[graph.output])
+
+
 def rerun(graph: Graph, cached: Mapping[str, Tensor], changed: str, op: Op) -> Tensor:
     """The output with one node's operation replaced: only what lies behind it is computed, from ``cached`` values."""
     fresh: dict[str, Tensor] = {}

@@ -1,6 +1,7 @@
 """Put a factorised layer's two halves into the graph in place of the one operation, without capturing again."""
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -10,31 +11,89 @@ from torch import Tensor
 
 from edgelr.graph.ir import Graph, Node
 from edgelr.graph.ops import NO_CLAMP, Conv, Linear, Op
+from edgelr.graph.ops.recurrent import GateMatrix, Recurrent
+
+GATES = re.compile(r"(?:(.*)\.)?weight_(ih|hh)_l(\d+)(_reverse)?")
 
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """A pair's weights in torch's layouts; the first half has no bias, the second has the layer's (corrected) one."""
+    """A pair's weights in torch's layouts; the first half has no bias, the second has the layer's (corrected) one.
 
-    scheme: Literal["channel", "spatial", "linear"]
+    Of "gates", the first has the gates' right factors [gates * r, inputs], and the second the left ones [gates * hidden, r].
+    """
+
+    scheme: Literal["channel", "spatial", "linear", "recurrent", "gates"]
     first: Tensor
     second: Tensor
     bias: Tensor
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the graph has a layer's weight: a node, and which of its matrices it is."""
+
+    node: str
+    part: Literal["weight", "ih", "hh"]
+
+
+def place_of(graph: Graph, layer: str) -> Place | None:
+    """The place of a layer; None where no node has its name. lstm.weight_ih_l0 is the matrix "ih" of the node lstm.l0, or lstm where the
+    module has one layer in one direction.
+    """
+    nodes = {n.name: n.op for n in graph.nodes}
+    if layer in nodes:
+        return Place(layer, "weight")
+    found = GATES.fullmatch(layer)
+    if found is None:
+        return None
+    owner, part, number, reverse = found.groups()
+    for name in (f"{owner}.l{number}{reverse or ''}", owner if number == "0" and not reverse else ""):
+        if isinstance(nodes.get(name), Recurrent):
+            return Place(name, "ih" if part == "ih" else "hh")
+    return None
+
+
+def matrix_of(op: Recurrent, part: str) -> tuple[GateMatrix, Tensor]:
+    """The matrix "ih" or "hh" of a recurrent operation, and its bias."""
+    return (op.ih, op.bias_ih) if part == "ih" else (op.hh, op.bias_hh)
+
+
+def with_matrix(op: Recurrent, part: str, matrix: GateMatrix, bias: Tensor) -> Recurrent:
+    """The operation with its matrix "ih" or "hh", and that one's bias, replaced."""
+    return replace(op, ih=matrix, bias_ih=bias) if part == "ih" else replace(op, hh=matrix, bias_hh=bias)
+
+
 def spliced(graph: Graph, pairs: Mapping[str, Halves]) -> Graph:
-    """The graph with each named layer's node replaced by nodes NAME.0 and NAME.1, as the rebuilt network's capture has them."""
+    """The graph with each named layer's node replaced by nodes NAME.0 and NAME.1, as the rebuilt network's capture has them.
+
+    A gate matrix is replaced by its factors in the node that it belongs to. A layer that the graph doesn't have changes nothing.
+    """
+    places = {name: place_of(graph, name) for name in pairs}
+    factored: dict[str, Recurrent] = {}
+    for name, place in places.items():
+        if place is not None and place.part != "weight":
+            op = factored.get(place.node) or graph.node(place.node).op
+            assert isinstance(op, Recurrent)
+            factored[place.node] = with_matrix(op, place.part, factors_of(op, pairs[name]), pairs[name].bias)
     nodes: list[Node] = []
     renamed: dict[str, str] = {}
     for node in graph.nodes:
         node = replace(node, inputs=tuple(renamed.get(i, i) for i in node.inputs))
-        if node.name in pairs:
+        if node.name in factored:
+            nodes.append(replace(node, op=factored[node.name]))
+        elif node.name in pairs:
             first, second = halves_of(node.op, pairs[node.name])
             nodes += [Node(f"{node.name}.0", first, node.inputs), Node(f"{node.name}.1", second, (f"{node.name}.0",))]
             renamed[node.name] = f"{node.name}.1"
         else:
             nodes.append(node)
     return Graph.build(graph.input, graph.shapes[graph.input], nodes, renamed.get(graph.output, graph.output))
+
+
+def factors_of(op: Recurrent, pair: Halves) -> GateMatrix:
+    """The factored matrix of all gates."""
+    return GateMatrix(pair.second.chunk(op.gates) if pair.scheme == "gates" else (pair.second,), pair.first)
 
 
 def halves_of(op: Op, pair: Halves) -> tuple[Op, Op]:

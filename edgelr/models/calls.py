@@ -1,6 +1,7 @@
 """What happens in one forward pass: which modules are called, in which order, with which shapes."""
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,8 @@ def record_calls(model: nn.Module, example: Tensor, watched: Iterable[nn.Module]
 
 def forward(model: nn.Module, example: Tensor) -> Any:
     """One eval-mode forward pass without gradients. Raises BadInputError in the user's terms where the network fails."""
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")  # nothing that a user could do about
         try:
             return model(example)
         except StopForward:

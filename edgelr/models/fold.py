@@ -1,9 +1,7 @@
 """Batch norm folded into the layer before it: in eval mode it is a scale and a shift of each channel."""
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 from collections import Counter
 from typing import Any
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgelr.errors import UnsupportedError
+from edgelr.graph.refusals import quiet_export
 from edgelr.models.calls import failing_module
 from edgelr.models.depth import deep_enough
 
@@ -44,7 +43,7 @@ def fold_batch_norm(model: nn.Module, example: Tensor) -> nn.Module:
 
 def _export(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # where it fails, torch prints the graph so far
+        with quiet_export():  # it warns of what nn.LSTM does with its weights, and prints the graph so far where it fails
             return torch.export.export(model, (example,))
     except Exception as error:  # torch.export raises many kinds; each means the same to the user
         where = failing_module(model, error)

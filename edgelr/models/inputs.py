@@ -27,12 +27,14 @@ import torch
 from torch import Tensor, nn
 
 from edgelr.errors import BadInputError
+from edgelr.graph.behaviour import told, watch
 from edgelr.models.calls import StopForward, forward
-from edgelr.models.depth import deep_enough
+from edgelr.models.depth import deep_enough, evaluating
 
 MAX_LOG2_RATIO = 1.2
 MAX_SHIFT = 0.3  # right ones reach 0.14, at 16 images; a wrong offset leaves the variance alone and is told by this
 FIRST = 3
+SMALLEST = 1e-6  # of the largest value: about the smallest range that a grid of 255 steps of 1e-8 holds
 MAX_SAMPLES = 512  # 64 tell right from wrong; more only steady the figures
 
 
@@ -40,11 +42,12 @@ MAX_SAMPLES = 512  # 64 tell right from wrong; more only steady the figures
 class InputWarning:
     """What the first batch norms say of the inputs.
 
-    ``kind``: "mismatch" (not like the training inputs) or "unchecked" (nothing to compare with). ``mean_shift`` is in stored standard
-    deviations, ``variance_ratio`` is data over stored (geometric mean over channels); both None where unchecked.
+    ``kind``: "mismatch" (not like the training inputs), "unchecked" (nothing to compare with), "constant" (the samples are too few or too
+    alike to tell ranges) or "state" (the network changes itself). ``mean_shift`` is in stored standard deviations, ``variance_ratio`` is
+    data over stored (geometric mean over channels); both None but for a mismatch.
     """
 
-    kind: Literal["mismatch", "unchecked"]
+    kind: Literal["mismatch", "unchecked", "constant", "state"]
     layer: str
     text: str
     samples: int
@@ -65,24 +68,63 @@ class _Moments:
         self.squares = self.squares + flat.square().sum(1)
 
 
+class _Spread:
+    """How far samples differ: from the first one, and from 0."""
+
+    def __init__(self) -> None:
+        self.count, self.largest, self.differ = 0, 0.0, False
+        self.first: Tensor | None = None
+
+    def add(self, batch: Tensor) -> None:
+        self.first = batch[0].clone() if self.first is None else self.first
+        self.differ = self.differ or bool((batch != self.first).any())
+        self.count += len(batch)
+        self.largest = max(self.largest, float(batch.abs().max())) if batch.numel() else self.largest
+
+    def warning(self) -> InputWarning | None:
+        """Told in the order of what is worse; all is well where two samples differ and something is above SMALLEST."""
+        many = f"all {self.count} calibration samples" if self.count > 1 else "the only calibration sample"
+        if self.largest < SMALLEST:
+            text = f"{many} hold nothing but {'0' if self.largest == 0 else f'values within {self.largest:.2g} of 0'}"
+        elif self.count == 1:
+            text = "there is only 1 calibration sample"
+        elif not self.differ:
+            text = f"{many} are the same"
+        else:
+            return None
+        return InputWarning("constant", "", f"{text}: the ranges of the integers rest on that alone, and other inputs will be cut off; "
+                            "give 64 samples or more like those of training", self.count)
+
+
 def check_inputs(model: nn.Module, example_batches: Iterable[Tensor]) -> tuple[InputWarning, ...]:
     """Compare the inputs with those of training, by the first three batch norms. Empty when they look alike.
 
     ``example_batches``: float32 tensors [N, ...]; at most MAX_SAMPLES samples are read, 64 are enough. One warning for each batch norm that
     disagrees; or one of kind "unchecked" for a network that has no batch norm with statistics of training (none at all, or never trained).
     Thresholds: mean |log2 variance ratio| > 1.2, or mean shift > 0.3 standard deviations (measured, see the module's docstring).
+    Then one of kind "constant" where the samples are one, all the same or all 0, and one of kind "state" where forward() changes buffers,
+    parameters or attributes although the output doesn't depend on it: a file won't.
 
-    Raises BadInputError: no samples, NaN or infinity in them (with the sample's index), or the network doesn't take them.
+    Raises BadInputError: no samples, NaN or infinity in them (with the sample's index), or the network doesn't take them; UnsupportedError
+    where the same input gives another output the second time.
     """
+    spread = _Spread()
     with deep_enough(model):
         norms = {n: m for n, m in model.named_modules()
                  if isinstance(m, nn.modules.batchnorm._BatchNorm) and _has_learnt(m)}
-        found, samples = _collect(model, norms, example_batches)
+        found, samples = _collect(model, norms, example_batches, spread)
+        assert spread.first is not None
+        with evaluating(model):
+            _, changes = watch(model, spread.first[None])
+    warnings = [_compare(name, norms[name], moments, samples) for name, moments in found.items()]
     if not found:
-        return (InputWarning("unchecked", "", "the network has no batch norm with statistics of its training, to compare the inputs with: "
-                             "make sure yourself that they are normalised as in training", samples),)
-    compared = (_compare(name, norms[name], moments, samples) for name, moments in found.items())
-    return tuple(w for w in compared if w is not None)
+        warnings = [InputWarning("unchecked", "", "the network has no batch norm with statistics of its training, to compare the inputs "
+                                 "with: make sure yourself that they are normalised as in training", samples)]
+    warnings.append(spread.warning())
+    if changes:
+        warnings.append(InputWarning("state", changes[0].path, f"forward() changes the network: {told(changes)}; its output doesn't depend "
+                                     "on that, and the files don't do it", 1))
+    return tuple(w for w in warnings if w is not None)
 
 
 def _has_learnt(norm: Any) -> bool:
@@ -90,7 +132,7 @@ def _has_learnt(norm: Any) -> bool:
     return norm.running_mean is not None and not (bool((norm.running_mean == 0).all()) and bool((norm.running_var == 1).all()))
 
 
-def _collect(model: nn.Module, norms: dict[str, Any], batches: Iterable[Tensor]) -> tuple[dict[str, _Moments], int]:
+def _collect(model: nn.Module, norms: dict[str, Any], batches: Iterable[Tensor], spread: _Spread) -> tuple[dict[str, _Moments], int]:
     found: dict[str, _Moments] = {}
 
     def hook(name: str) -> Any:
@@ -107,9 +149,11 @@ def _collect(model: nn.Module, norms: dict[str, Any], batches: Iterable[Tensor])
         for batch in batches:
             taken = batch[: MAX_SAMPLES - samples]
             _check_finite(taken, samples)
-            forward(model, taken)
+            spread.add(taken)
+            if norms or not samples:
+                forward(model, taken)
             samples += len(taken)
-            if samples >= MAX_SAMPLES or not norms:
+            if samples >= MAX_SAMPLES:
                 break
     finally:
         for handle in handles:
@@ -135,6 +179,7 @@ def _compare(name: str, norm: Any, moments: _Moments, samples: int) -> InputWarn
     spread, ratio = float(log2_ratio.abs().mean()), float(2 ** log2_ratio.mean())
     if shift <= MAX_SHIFT and spread <= MAX_LOG2_RATIO:
         return None
-    text = (f"the inputs don't look like the training inputs: at {name}, the variance of {samples} samples is {ratio:.3g} times that of "
-            f"training, and the mean is off by {shift:.2f} standard deviations; check the normalisation (--recipe)")
+    many = f"{samples} samples" if samples > 1 else "1 sample"
+    text = (f"the inputs don't look like the training inputs: at {name}, the variance of {many} is {ratio:.3g} times that of training, and "
+            f"the mean is off by {shift:.3g} standard deviations; check the normalisation (--recipe)")
     return InputWarning("mismatch", name, text, samples, shift, ratio)

@@ -48,7 +48,7 @@ def separated(graph: Graph, floats: Collection[str] = ()) -> Graph:
                 inputs.append(value)
             node = Node(node.name, node.op, tuple(inputs))
         nodes.append(node)
-    return Graph.build(graph.input, graph.shapes[graph.input], nodes, graph.output)
+    return Graph.build(graph.input, graph.shapes[graph.input], nodes, graph.output, graph.states)
 
 
 def tied_groups(graph: Graph, floats: Collection[str] = ()) -> dict[str, str]:

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import prod
+from itertools import islice
+from math import prod, sqrt
 
 import numpy as np
 import torch
@@ -21,15 +22,19 @@ from edgelr.training.fake_run import FakeQuantized
 from edgelr.training.loop import Progress, Schedule, train
 from edgelr.vocabulary import Grid
 
-WEIGHT_RATE = 0.1
-SCALE_RATE = 0.002
+WEIGHT_RATE = 1.0
+SCALE_RATE = 0.01
+LEAST_LOSS = 1e-4  # below which rates fall no further
+PROBES = 4  # batches that tell how far the network is from its teacher
 
 
 @dataclass(frozen=True)
 class QatSettings:
-    """``weight_rate``: by how many steps of its grid a weight or bias may move a training step, at most; ``scale_rate``: by which
-    share a scale may. ``temperature`` of the distillation; ``labels``: the weight of the cross entropy to the labels, beside it.
-    ``outputs``: what the network's outputs are (None: as ``outputs_of`` tells).
+    """``weight_rate``: by how many steps of its grid a weight or bias moves in a training step, at most; ``scale_rate``: by which share
+    a scale does. The weights' rate holds for a network far from its teacher, of a loss of 1 or more; it falls with the root of the loss
+    that training begins at, because a network that is near needs small steps to get nearer, and large ones would first undo it.
+    ``temperature`` of the distillation; ``labels``: the weight of the cross entropy to the labels, beside it. ``outputs``: what the
+    network's outputs are (None: as ``outputs_of`` tells).
     """
 
     schedule: Schedule = field(default_factory=lambda: Schedule(epochs=5))
@@ -55,7 +60,10 @@ def qat(
     settings = settings or QatSettings()
     fake = FakeQuantized(q)
     loss = distillation(fake, teacher, settings.outputs or outputs_of(q.graph), settings.temperature, settings.labels)
-    groups = [(settings.weight_rate, fake.weights()), (settings.scale_rate, fake.scales())]
+    with torch.no_grad():
+        probes = [float(loss(batch)) for batch in islice(batches.epoch(0), PROBES)]
+    distance = sqrt(min(1.0, max(LEAST_LOSS, sum(probes) / len(probes))))
+    groups = [(settings.weight_rate * distance, fake.weights()), (settings.scale_rate, fake.scales())]
     train(groups, loss, batches, settings.schedule, tell, fake.keep_bounds)
     return trained(fake)
 

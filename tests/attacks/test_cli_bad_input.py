@@ -379,7 +379,7 @@ def test_a_folder_that_is_a_file_system_of_its_own_can_be_written(inputs: Path, 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 @pytest.mark.parametrize("moment", ["starting", "at work", "measuring"])
 def test_an_interrupt_ends_the_run_soon_and_leaves_nothing(inputs: Path, tmp_path: Path, moment: str) -> None:
-    wait_for = {"starting": "", "at work": "writing dense int8", "measuring": "pricing"}[moment]
+    wait_for = {"starting": "", "at work": "writing the dense network", "measuring": "pricing"}[moment]
     child = subprocess.Popen(
         [sys.executable, "-m", "edgelr", "compress", *words(inputs, "--budget", "90%ms", "-o", "out")],
         cwd=tmp_path,

@@ -1,14 +1,17 @@
-"""A graph with factorised layers put in is the graph that the rebuilt network would be captured as."""
+"""A graph with factorised layers put in is the graph that the rebuilt network would be captured as, its gate matrices kept as factors."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from edgelr.factorize import decompose, rebuild
+from edgelr.factorize import Gates, decompose, named_layers, rebuild
 from edgelr.graph import Graph, capture, run
-from edgelr.graph.splice import Halves, spliced
+from edgelr.graph.ops.recurrent import Recurrent
+from edgelr.graph.splice import Halves, Place, place_of, spliced
 from edgelr.vocabulary import Choice, Plan
 
 
@@ -111,3 +114,59 @@ def test_uneven_padding_before_a_convolution_stays_on_its_side(scheme: str, pads
     x = torch.randn(4, 3, 8, 9)
     with torch.no_grad():
         assert torch.allclose(run(one, x), run(other, x), atol=1e-5)
+
+
+class Tagger(nn.Module):
+    """A recurrent layer over [batch, steps, features], and a linear layer on its last step."""
+
+    def __init__(self, kind: type[nn.LSTM | nn.GRU], options: dict[str, Any]) -> None:
+        super().__init__()
+        self.seq = kind(6, 10, **{"batch_first": True, **options})
+        self.head = nn.Linear((options.get("proj_size") or 10) * (2 if options.get("bidirectional") else 1), 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.seq.batch_first:
+            return self.head(self.seq(x)[0][:, -1])
+        return self.head(self.seq(x.transpose(0, 1))[0][-1])
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("scheme", ["recurrent", "gates"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (nn.LSTM, {}),
+        (nn.GRU, {"batch_first": False}),
+        (nn.LSTM, {"num_layers": 2, "bidirectional": True, "bias": False}),
+        (nn.GRU, {"num_layers": 2}),
+        (nn.LSTM, {"proj_size": 4, "bidirectional": True}),
+    ],
+)
+def test_gate_matrices_put_in_stay_factors_and_compute_what_the_rebuilt_network_does(
+    kind: type[nn.LSTM], options: dict[str, Any], scheme: str
+) -> None:
+    model, x = Tagger(kind, options).eval(), torch.randn(3, 7, 6)
+    graph = capture(model, (7, 6))
+    gates = {name: layer for name, layer in named_layers(model).items() if isinstance(layer, Gates)}
+    made = {(name, scheme): decompose(layer, scheme) for name, layer in gates.items()}  # type: ignore[arg-type]
+    for rank in (1, 3):
+        pairs = {}
+        for (name, _), decomposition in made.items():
+            first, second, bias = decomposition.weights(rank)
+            pairs[name] = Halves(scheme, first, second, torch.zeros(len(second)) if bias is None else bias)  # type: ignore[arg-type]
+        small = spliced(graph, pairs)
+        with torch.no_grad():
+            expected = rebuild(model, Plan(dict.fromkeys(gates, Choice(scheme, rank))), made)(x)  # type: ignore[arg-type]
+            torch.testing.assert_close(run(small, x), expected, rtol=1e-5, atol=1e-5)
+        held = sum(p.numel() for n in small.nodes if isinstance(n.op, Recurrent) for m in (n.op.ih, n.op.hh) for p in m.parts())
+        assert held == sum(p.first.numel() + p.second.numel() for p in pairs.values())
+        assert [n.name for n in small.nodes] == [n.name for n in graph.nodes]
+
+
+def test_a_gate_matrix_is_found_in_the_node_of_its_layer_and_direction() -> None:
+    one, many = (capture(Tagger(nn.LSTM, o).eval(), (7, 6)) for o in ({}, {"num_layers": 2, "bidirectional": True}))
+    assert place_of(one, "seq.weight_hh_l0") == Place("seq", "hh")
+    assert place_of(many, "seq.weight_ih_l1_reverse") == Place("seq.l1_reverse", "ih")
+    assert place_of(many, "head") == Place("head", "weight")
+    for name in ("seq.weight_ih_l1", "seq.weight_ih_l0_reverse", "seq.weight_hr_l0", "else.weight_ih_l0"):
+        assert place_of(one, name) is None

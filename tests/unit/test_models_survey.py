@@ -191,3 +191,71 @@ def test_a_wrong_input_shape_names_the_module_that_failed() -> None:
     with pytest.raises(BadInputError, match="1x5") as told:
         survey(nn.Sequential(nn.ReLU(), nn.Linear(4, 4)), torch.zeros(1, 5))
     assert "in 1:" in told.value.why
+
+
+class Tagger(nn.Module):
+    def __init__(self, seq: nn.Module, calls: int = 1) -> None:
+        super().__init__()
+        self.seq, self.calls = seq, calls
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.calls):
+            x = self.seq(x)[0]
+        return x
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_recurrent_module_is_told_matrix_by_matrix_and_every_parameter_once(kind: type[nn.LSTM]) -> None:
+    gates = 4 if kind is nn.LSTM else 3
+    for batch_first, shape in ((True, (5, 9, 6)), (False, (9, 5, 6))):
+        model = Tagger(kind(6, 8, 2, batch_first=batch_first, bidirectional=True))
+        layers = {layer.name: layer for layer in survey(model, torch.zeros(*shape))}
+        assert list(layers) == [f"seq.weight_{part}_l{n}{way}" for n in (0, 1) for way in ("", "_reverse") for part in ("ih", "hh")]
+        assert sum(layer.params for layer in layers.values()) == params(model)
+        assert sum(layer.bytes for layer in layers.values()) == 4 * params(model)
+        inner = layers["seq.weight_ih_l1"]
+        assert (inner.kind, inner.weight_shape, inner.groups, inner.bias) == ("recurrent", (gates * 8, 16), gates, True)
+        assert inner.schemes == ("recurrent", "gates")
+        if batch_first:  # the survey's inputs have the batch first
+            assert (inner.in_shape, inner.out_shape, inner.macs) == ((9, 16), (9, gates * 8), 9 * gates * 8 * 16)
+
+
+class Swapped(nn.Module):
+    """Sequences are given batch first, and taken by a module that wants steps first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seq = nn.GRU(6, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.seq(x.transpose(0, 1))[0][-1]
+
+
+def test_steps_are_counted_wherever_their_axis_is() -> None:
+    for batch in (1, 5):
+        layers = {layer.name: layer for layer in survey(Swapped(), torch.zeros(batch, 9, 6))}
+        assert layers["seq.weight_hh_l0"].macs == 9 * 24 * 8
+        assert layers["seq.weight_hh_l0"].in_shape == (9, 8)
+
+
+def test_a_projection_is_counted_and_left_alone() -> None:
+    layers = by_name(Tagger(nn.LSTM(6, 8, batch_first=True, proj_size=5)), 9, 6)
+    projection = layers["seq.weight_hr_l0"]
+    assert (projection.weight_shape, projection.macs, projection.schemes) == ((5, 8), 9 * 5 * 8, ())
+    assert "low-rank" in projection.reason
+    assert layers["seq.weight_hh_l0"].weight_shape == (32, 5)
+
+
+def test_recurrent_modules_that_cant_be_factorised_say_why() -> None:
+    twice = by_name(Tagger(nn.LSTM(8, 8, batch_first=True), 2), 9, 8)["seq.weight_hh_l0"]
+    assert twice.schemes == () and "2 times" in twice.reason
+    assert twice.macs == 2 * 9 * 32 * 8
+    narrow = by_name(Tagger(nn.LSTM(1, 8, batch_first=True)), 9, 1)
+    assert narrow["seq.weight_ih_l0"].schemes == () and "32 x 1" in narrow["seq.weight_ih_l0"].reason
+    assert by_name(Tagger(nn.RNN(6, 8, batch_first=True)), 9, 6)["seq"].macs is None
+    tied = nn.LSTM(8, 8, batch_first=True)
+    other = nn.LSTM(8, 8, batch_first=True)
+    other.weight_hh_l0 = tied.weight_hh_l0
+    layers = by_name(nn.Sequential(Tagger(tied), Tagger(other)), 9, 8)
+    assert all("shares its weight" in layers[f"{n}.seq.weight_hh_l0"].reason for n in (0, 1))
+    assert sum(layer.params for layer in layers.values()) == params(nn.ModuleList([tied, other]))

@@ -1,4 +1,4 @@
-"""Activations with a curve: sigmoid, softmax, leaky ReLU. Hard-swish and hard-sigmoid are convolutions and products (``lower``)."""
+"""Sigmoid and leaky ReLU, on integers in both runtimes. Hard-swish and hard-sigmoid are convolutions and products."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -32,35 +32,10 @@ class Sigmoid(Op):
         return quantize(self.run(dequantize(inputs[0], grids[0])), out)
 
     def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
-        w.emit("LOGISTIC", 2, [w.read(node.inputs[0])], w.write(node.name))
+        w.emit("LOGISTIC", 1 if w.floating(node.name) else 2, [w.read(node.inputs[0])], w.write(node.name))
 
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
         w.write(node.name, w.emit("Sigmoid", [w.read(node.inputs[0])], node.name))
-
-
-@dataclass(frozen=True, eq=False)
-class Softmax(Op):
-    """Softmax over ``axis``, which counts without the batch."""
-
-    axis: int
-    fixed: ClassVar[Grid | None] = UNIT
-
-    def shape(self, *inputs: Shape) -> Shape:
-        return inputs[0]
-
-    def run(self, *inputs: Tensor) -> Tensor:
-        return torch.softmax(inputs[0], self.axis + 1)
-
-    def integer(self, inputs: Sequence[Tensor], grids: Sequence[Grid], out: Grid, weights: IntegerWeights | None) -> Tensor:
-        return quantize(self.run(dequantize(inputs[0], grids[0])), out)
-
-    def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
-        if w.axis(node.name, self.axis) != len(w.shape(node.name)) - 1:
-            raise w.unsupported(node.name, f"softmax over axis {self.axis + 1}: a .tflite has it over the last axis as written only")
-        w.emit("SOFTMAX", 2, [w.read(node.inputs[0])], w.write(node.name), "Softmax", beta=1.0)
-
-    def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
-        w.write(node.name, w.emit("Softmax", [w.read(node.inputs[0])], node.name, axis=self.axis + 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +54,7 @@ class LeakyRelu(Op):
         return quantize(self.run(dequantize(inputs[0], grids[0])), out)
 
     def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
-        w.emit("LEAKY_RELU", 2, [w.read(node.inputs[0])], w.write(node.name), "LeakyRelu", alpha=self.slope)
+        w.emit("LEAKY_RELU", 1 if w.floating(node.name) else 2, [w.read(node.inputs[0])], w.write(node.name), "LeakyRelu", alpha=self.slope)
 
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
         w.write(node.name, w.emit("LeakyRelu", [w.read(node.inputs[0])], node.name, alpha=self.slope))

@@ -34,9 +34,7 @@ class Reshape(Op):
         return self.run(inputs[0])
 
     def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
-        source, target, shape = w.reshaping(node.inputs[0], node.name)
-        w.emit("RESHAPE", 1, [source, w.ints(f"{node.name}/shape", shape)], target, "Reshape", newShape=shape)
-        w.reordered(node.name, target)
+        w.move(node)
 
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
         target = w.constant(f"{node.name}/shape", np.array([-1, *self.target], np.int64))
@@ -60,20 +58,7 @@ class Permute(Op):
         return self.run(inputs[0])
 
     def tflite(self, w: TfliteSpeller, node: NodeLike) -> None:
-        x = node.inputs[0]
-        have, want = w.order(x), w.order(node.name)
-        wanted = [None if a is None else 0 if a == 0 else self.axes[a - 1] + 1 for a in want]  # the input's axes, as to be written
-        if [a for a in wanted if a is not None] == [a for a in have if a is not None]:  # the data already lie in that order
-            if w.shape(x) == w.shape(node.name):
-                w.alias(node.name, x)
-            else:
-                shape = w.shape(node.name)
-                w.emit("RESHAPE", 1, [w.read(x), w.ints(f"{node.name}/shape", shape)], w.write(node.name), "Reshape", newShape=shape)
-        else:
-            if len(have) != len(wanted):
-                raise w.unsupported(node.name, "this permutation between one-dimensional and other tensors")
-            perm = [have.index(a) for a in wanted]
-            w.emit("TRANSPOSE", 2, [w.read(x), w.ints(f"{node.name}/perm", perm)], w.write(node.name), "Transpose")
+        w.move(node)
 
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
         w.write(node.name, w.emit("Transpose", [w.read(node.inputs[0])], node.name, perm=[0, *(a + 1 for a in self.axes)]))
