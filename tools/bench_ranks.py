@@ -83,7 +83,7 @@ def worked(work: Work) -> Iterator[tuple[str, dict[str, Any], float]]:
     tested = [(b.contiguous(memory_format=torch.channels_last), label) for b, label in data.test.batches(128)]
 
     def right(plan: Plan) -> str:
-        graph = source.graph.with_ops({n: scorer.op(n, c) for n, c in plan.factorised().items()})
+        graph = scorer.planned(plan)
         with torch.no_grad():
             hits = np.concatenate([run(graph, b).argmax(1).eq(label).numpy() for b, label in tested])
         return np.packbits(hits).tobytes().hex()

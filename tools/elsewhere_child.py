@@ -25,11 +25,11 @@ def run_tflite(module: str, data: bytes, inputs: list[Any]) -> list[Any]:
     interpreter.allocate_tensors()
     details, results = interpreter.get_input_details(), []
     for i in range(len(inputs[0])):
-        for detail, values in zip(details, inputs):
+        for detail, values in zip(details, inputs, strict=True):
             interpreter.set_tensor(detail["index"], values[i])
         interpreter.invoke()
         results.append([interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()])
-    return [np.stack(r) for r in zip(*results)]
+    return [np.stack(r) for r in zip(*results, strict=True)]
 
 
 def run_onnx(module: str, data: bytes, inputs: list[Any]) -> list[Any]:
@@ -37,7 +37,7 @@ def run_onnx(module: str, data: bytes, inputs: list[Any]) -> list[Any]:
     options = library.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = 1, 1, 3
     session = library.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, {s.name: x for s, x in zip(session.get_inputs(), inputs)}))
+    return list(session.run(None, {s.name: x for s, x in zip(session.get_inputs(), inputs, strict=True)}))
 
 
 def main() -> None:

@@ -113,11 +113,12 @@ def main() -> None:
         table(("processor", "format", "files", "int8 values", "equal", "largest, steps", "float, largest", "refused"), summaries),
         "## Where int8 values differ",
         table(("processor", "format", "what", "differ", "largest, steps"), details),
-        "Haswell has no VNNI: ONNX Runtime's kernels there add two products of u8 and s8 in 16 bits, which saturate where weights go beyond "
-        "64. Files for such processors need `weight_max = 63` (below, and `tests/safety`).",
+        "Haswell has no VNNI: ONNX Runtime's kernels there add two products of u8 and s8 in 16 bits, which saturate where weights go "
+        "beyond 64. Files for such processors need `weight_max = 63` (below, and `tests/safety`). On Arm, ONNX Runtime's QLinearAdd and "
+        "Resize compute in float32 between their integers, and decide other results that lie half-way between two steps.",
         "## ResNet-20 on CIFAR-10",
         table(("processor", "format", "largest weight", "images", "equal outputs", "same class"), nets) if nets else "Left out: no data.",
-        "Beyond one step (1e-5 in float), Haswell's .onnx aside: " + ("; ".join(beyond) or "nothing") + ".",
+        "Beyond one step (1e-5 in float), Haswell's .onnx with weights to 127 aside: " + ("; ".join(beyond) or "nothing") + ".",
     )
     if beyond:
         sys.exit(1)

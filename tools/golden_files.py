@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "golden"))
-from elsewhere import Array, Difference, Job, difference  # noqa: E402 (the path first)
-from golden_jobs import cuts, inputs_of, onnx_input  # noqa: E402
-from golden_models import GOLDEN, ONNX, golden, written  # noqa: E402
+from elsewhere import Array, Difference, Job, difference
+from golden_jobs import cuts, inputs_of, onnx_input
+from golden_models import GOLDEN, ONNX, golden, written
 
 FLOAT_TOLERANCE = 1e-5  # of the largest value: what summing in another order may change in operations kept in float
 
@@ -36,9 +36,8 @@ def tflite_jobs(names: Iterable[str] = tuple(GOLDEN)) -> tuple[list[Job], dict[s
     for name, kind, data in cuts(names):
         inputs = inputs_of(data)
         made.append(Job(name, "tflite", data, inputs))
-        golden_name = name.split("-")[0]
-        numbers = GOLDEN[golden_name]().numbers if kind.startswith(("FULLY", "CONV")) else "int8"
-        kinds[name] = f"{kind}, {'dynamic' if numbers == 'dynamic' else 'int8' if inputs[0].dtype == np.int8 else 'float'}"
+        dynamic = name.split("-")[0].endswith("_dynamic") and kind.startswith(("FULLY", "CONV", "whole"))
+        kinds[name] = f"{kind}, {'dynamic' if dynamic else 'int8' if inputs[0].dtype == np.int8 else 'float'}"
     return made, kinds
 
 
@@ -54,7 +53,7 @@ def _golden(job: str) -> str:
 
 def _numbers(name: str) -> str:
     q = golden(name, "onnx")
-    return "int8" if q.graph.output in q.grids else q.numbers("y")
+    return "int8" if q.graph.output in q.grids else q.numbers(q.graph.output)
 
 
 def in_steps(name: str, outputs: list[Array]) -> list[Array]:

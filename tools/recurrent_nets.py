@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def fsdd() -> Task:
     """One second as 50 steps of 40 log-mel bands, standardised; the speakers theo and nicolas are the test set, a tenth of the rest validation."""
     with np.load(SHARED / "fsdd.npz") as held:
         audio, offsets, digit, speaker = held["audio"], held["offsets"], held["digit"].astype(np.int64), held["speaker"]
-    x = np.stack([_log_mel(audio[a:b].astype(np.float32) / 32768) for a, b in zip(offsets[:-1], offsets[1:], strict=True)])
+    x = np.stack([_log_mel(audio[a:b].astype(np.float32) / 32768) for a, b in pairwise(offsets)])
     test = np.isin(speaker, UNSEEN_SPEAKERS)
     held_out = np.random.default_rng(0).random(len(x)) < 0.1
     train, validation = ~test & ~held_out, ~test & held_out

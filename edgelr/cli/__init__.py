@@ -31,7 +31,12 @@ def main() -> None:
                 raise
             raise KeyboardInterrupt from ended
     except EdgelrError as error:
-        complain(error)
+        log = ""
+        if error.detail:  # what a library said, whole: too long for a terminal
+            with tempfile.NamedTemporaryFile("w", prefix="edgelr-log-", suffix=".txt", delete=False) as file:
+                file.write(error.detail)
+            log = file.name
+        complain(error, log)
         code = error.exit_code
     except KeyboardInterrupt:
         tell_interrupted()

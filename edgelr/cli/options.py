@@ -25,7 +25,7 @@ Budgets = Annotated[
 Out = Annotated[str, typer.Option("-o", "--out", help="The folder to write.")]
 Recipe = Annotated[str, typer.Option("--recipe", help="How files become inputs: a name under calibration/, or a .toml of yours.")]
 Method = Annotated[str, typer.Option("--method", help="beam, additive, energy, uniform or dense.")]
-Scheme = Annotated[str, typer.Option("--scheme", help="Which schemes may be used: channel,spatial,linear.")]
+Scheme = Annotated[str, typer.Option("--scheme", help="Which schemes may be used: channel,spatial,linear,recurrent,gates.")]
 Format = Annotated[str, typer.Option("--format", help="tflite,onnx")]
 Metric = Annotated[
     str, typer.Option("--metric", help="accuracy, agreement, or FILE.py:FUNCTION; default: accuracy where there are labels.")
@@ -76,7 +76,7 @@ def settings(
     budgets: list[str] | None = None,
     keep_float: list[str] | None = None,
     input: str = "",
-    scheme: str = "channel,spatial,linear",
+    scheme: str = "channel,spatial,linear,recurrent,gates",
     format: str = "tflite,onnx",
     **other: Any,
 ) -> Settings:

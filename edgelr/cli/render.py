@@ -13,12 +13,12 @@ from rich.console import Console
 from edgelr.errors import EdgelrError
 
 
-def complain(error: EdgelrError) -> None:
-    """An error on stderr: what happened, why, what to try."""
+def complain(error: EdgelrError, log: str = "") -> None:
+    """An error on stderr: what happened, why, what to try, and the file that holds the rest."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print("error: ", style="bold red", end="")
     console.print(error.what, markup=False)
-    for word, text in (("why", error.why), ("try", error.try_)):
+    for word, text in (("why", error.why), ("try", error.try_), ("log", log)):
         if text:
             console.print(f"  {word}: ", style="bold", end="")
             console.print(text, markup=False)

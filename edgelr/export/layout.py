@@ -34,7 +34,8 @@ def arranged(graph: Graph) -> Graph:
     find = _groups(graph)
     spatial, rows = {find(n.name) for n in graph.nodes if n.op.spatial}, [n for n in graph.nodes if isinstance(n.op, ROWS)]
     apart = {n.name for n in rows if find(n.name) in spatial}
-    nodes, renamed = [], {}
+    nodes: list[Node] = []
+    renamed: dict[str, str] = {}
     for node in graph.nodes:
         inputs = []
         for value in node.inputs:

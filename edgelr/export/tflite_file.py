@@ -183,16 +183,13 @@ class TfliteWriter:
                       newShape=self.shape(node.name))
             return
         root, written, axes = self._from(source)
-        own: list[Axis] | None
-        if isinstance(op, Permute):
-            own = [axes[0], *(axes[a + 1] for a in op.axes)]
-        else:
-            own = reshaped(axes, [1, *self.torch_shape(node.name)])
+        target = [1, *self.torch_shape(node.name)]
+        own = [axes[0], *(axes[a + 1] for a in op.axes)] if isinstance(op, Permute) else reshaped(axes, target)
         if own is None:  # it parts what the chain so far keeps together: bring that to torch's order first
             length = prod(self.torch_shape(source))
             root = self._emit_move(root, move(written, [[], [a for axis in axes for a in axis]]), [1, length], f"{node.name}/flat", source)
             written = axes_of([1, length])
-            own = reshaped(written, [1, *self.torch_shape(node.name)])
+            own = reshaped(written, target)
             assert own is not None
         self.moved[node.name] = root, written, own
         if len(self.users[node.name]) > 1:
@@ -210,7 +207,7 @@ class TfliteWriter:
         have = [int(n) for n in self.subgraph_now.tensors[root].shape]
         if step.order is not None:
             if have != list(step.before):
-                root = self._emit_reshape(root, list(step.before), f"{name}/parts", like)
+                root = self._emit_reshape(root, list(step.before), f"{name}/regrouped", like)
             have = list(step.between)
             moved = self.temporary(name if have == shape else f"{name}/ordered", have, like)
             self.emit("TRANSPOSE", 2, [root, self.ints("", step.order)], moved, "Transpose")
@@ -273,7 +270,8 @@ def tflite_bytes(q: Quantized) -> bytes:
 
     Raises UnsupportedError naming the operation that can't be written.
     """
-    w, graph = TfliteWriter(q), q.graph
+    w = TfliteWriter(q)
+    graph = w.q.graph
     w.subgraph_now.inputs = [w.write(graph.input), *(w.write(s.before) for s in graph.states)]
     for node in graph.nodes:
         node.op.tflite(w, node)

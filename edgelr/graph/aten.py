@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from edgelr.graph.batch import FIRST, Batch, NotSupportedError
 from edgelr.graph.build import Builder
@@ -27,10 +27,11 @@ class At:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a rule works: the graph so far, the module's ``path`` and that of the ``holder`` of the weights, torch's shapes and where they hold the batch.
+    """Where a rule works: the graph so far, the module's ``path``, torch's shapes and where they hold the batch.
 
-    ``shape`` is our shape of the result, () where ATen gives several; ``torch_in`` and ``torch_out`` are torch's shapes of the first
-    activation and of the result; ``single`` tells whether only this operation reads its inputs.
+    ``holder`` is the path of what holds the operation's weights. ``shape`` is our shape of the result; ``torch_in`` and ``torch_out``
+    are torch's shapes of the first activation and of the result, () where it gives several; ``single`` tells whether only this
+    operation reads its inputs.
     """
 
     b: Builder
@@ -64,10 +65,13 @@ Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}
 
 
-def rule(*names: str, samples_first: bool = False) -> Callable[[Rule], Rule]:
+F = TypeVar("F", bound=Rule)
+
+
+def rule(*names: str, samples_first: bool = False) -> Callable[[F], F]:
     """Register a rule for these operations. ``samples_first``: torch's meaning needs the batch alone on the first axis."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: F) -> F:
         @wraps(function)
         def checked(s: Site, *args: Any, **kwargs: Any) -> Any:
             if samples_first and s.batch != FIRST:

@@ -10,6 +10,7 @@ from edgelr.graph.aten import NotSupportedError, Site, rule
 from edgelr.graph.ops import RELU, RELU6, Add, AddConstant, Elu, Gelu, LeakyRelu, Mul, MulConstant, Shift, Sigmoid, Softmax, Tanh
 
 INFINITY = float("inf")
+MASKING = -30.0  # what is added to a score to leave it no share: exp(-30) is 1e-13. On a grid it would cost the scores their resolution
 
 
 @rule("relu.default", "relu_.default")
@@ -59,7 +60,7 @@ def silu(s: Site, x: str) -> str:
 @rule("softmax.int", "_softmax.default")
 def softmax(s: Site, x: str, axis: int, *_: Any) -> str:
     mask = s.b.maker(x)
-    if isinstance(mask, AddConstant) and not bool(mask.value.isfinite().all()):
+    if isinstance(mask, AddConstant) and bool((mask.value < MASKING).any()):
         return s.b.add(s.name, Softmax(s.axis(axis), mask.value), s.b.nodes[x].inputs[0])
     return s.b.add(s.name, Softmax(s.axis(axis)), x)
 

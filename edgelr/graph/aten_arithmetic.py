@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from edgelr.graph.aten import NotSupportedError, Site, rule
+from edgelr.graph.aten_activations import MASKING
 from edgelr.graph.ops import Add, AddConstant, Mul
 
 
@@ -81,7 +82,7 @@ def square(s: Site, x: str) -> str:
 @rule("masked_fill.Scalar", "masked_fill_.Scalar")
 def masked_fill(s: Site, x: str, mask: Any, value: float) -> str:
     """What is masked out of a softmax."""
-    if isinstance(mask, str) or value > -1e4:
+    if isinstance(mask, str) or value > MASKING:
         raise NotSupportedError("a mask that is computed, or fills in something else than minus infinity")
     fill = torch.where(mask, torch.tensor(float("-inf")), torch.tensor(0.0))
     return s.b.add(s.name, AddConstant(own(s, fill)), x)

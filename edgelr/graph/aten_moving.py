@@ -33,7 +33,7 @@ def transpose(s: Site, x: str, a: int, b: int) -> At:
     return permute(s, x, order)
 
 
-@rule("t.default", "numpy_T.default", "mT.default")
+@rule("mT.default")
 def turned(s: Site, x: str) -> At:
     return transpose(s, x, -2, -1)
 
@@ -117,7 +117,8 @@ def cat(s: Site, xs: list[Any], axis: int = 0) -> str:
         return s.b.add(s.name, Concat(along), *xs)
     names = [x for x in xs if isinstance(x, str)]
     first = next(i for i, x in enumerate(xs) if isinstance(x, str))
-    ends = {i: own(s, x).expand([-1 if a == along else n for a, n in enumerate(s.shape)]) for i, x in enumerate(xs) if isinstance(x, Tensor)}
+    whole = [-1 if a == along else n for a, n in enumerate(s.shape)]
+    ends = {i: own(s, x).expand(whole) for i, x in enumerate(xs) if isinstance(x, Tensor)}
     if len(names) + len(ends) != len(xs) or any(not isinstance(x, str) for x in xs[first : first + len(names)]):
         raise NotSupportedError("a concatenation with a constant in the middle")
     before = sum(v.shape[along] for i, v in ends.items() if i < first)

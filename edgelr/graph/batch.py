@@ -70,7 +70,7 @@ class Batch:
         if length > 1:
             if length % (self.before * SIZE):
                 raise NotSupportedError("a constant that varies along the axis of the batch")
-            parts = value.unflatten(self.axis, (self.before, SIZE, -1))
+            parts = value.reshape(*value.shape[: self.axis], self.before, SIZE, -1, *value.shape[self.axis + 1 :])
             one = parts.select(self.axis + 1, 0)
             if not torch.equal(parts, one.unsqueeze(self.axis + 1).expand_as(parts)):
                 raise NotSupportedError("a constant that differs by sample")

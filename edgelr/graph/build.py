@@ -70,7 +70,7 @@ class Builder:
         return self.add(name, Requantize(clamp), value) if joined is None else self.swap(value, joined)
 
     def reshape(self, name: str, value: str, shape: Shape) -> str:
-        """Add a reshape where it changes anything; one behind another takes its place, one of axes of length 1 goes before a permutation."""
+        """Add a reshape if need be. One behind another takes its place; one of axes of length 1 goes before a permutation."""
         op = self.maker(value)
         if isinstance(op, Permute) and [n for n in shape if n > 1] == [n for n in self.shapes[value] if n > 1] != []:
             source = self.nodes[value].inputs[0]
@@ -121,7 +121,7 @@ class Builder:
         return self.add(name, AddConstant(by if by.numel() > 1 else by.reshape((1,) * len(shape))), value)
 
     def _varies_along(self, value: str, constant: Tensor, single: bool) -> int | None:
-        """The axis along which a constant becomes a layer's weights, or a depthwise convolution's; None where it is better left as it is."""
+        """The axis along which a constant becomes a layer's weights, or a depthwise convolution's; None where it is better left alone."""
         shape, op = self.shapes[value], self.maker(value)
         varying = [a for a, n in enumerate(constant.shape) if n > 1]
         if not _fits(constant, shape) or len(varying) > 1:

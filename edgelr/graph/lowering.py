@@ -17,7 +17,8 @@ from edgelr.graph.ir import Graph
 from edgelr.graph.ops import Shape
 from edgelr.graph.refusals import line_of
 
-FAMILIES = (aten_activations, aten_arithmetic, aten_attention, aten_layers, aten_moving, aten_pooling, aten_recurrent)  # importing them fills the table
+# Importing the families fills the table of rules.
+FAMILIES = (aten_activations, aten_arithmetic, aten_attention, aten_layers, aten_moving, aten_pooling, aten_recurrent)
 
 
 class Lowering:
@@ -78,7 +79,8 @@ class Lowering:
             if isinstance(result, str) and batch.without(_shape(node)) != self.builder.shapes[result]:
                 raise NotSupportedError(f"it mixes samples of a batch: shape {_shape(node)} for {self.builder.shapes[result]} a sample")
         except NotSupportedError as error:
-            raise UnsupportedError(f"{where}: {error}", f"operation {name}{_at(node)}", "replace it in the model by a supported form") from error
+            raise UnsupportedError(f"{where}: {error}", f"operation {name}{_at(node)}",
+                                   "replace it in the model by a supported form") from error
         return result, batch
 
     def _owner(self, node: fx.Node) -> str:
@@ -117,7 +119,12 @@ class Lowering:
 def _arguments(node: fx.Node) -> Iterator[fx.Node]:
     """The nodes that a node reads, in the order of its arguments."""
     found: list[fx.Node] = []
-    fx.map_arg((node.args, node.kwargs), lambda n: found.append(n) or n)
+
+    def note(argument: fx.Node) -> fx.Node:
+        found.append(argument)
+        return argument
+
+    fx.map_arg((node.args, node.kwargs), note)
     return iter(found)
 
 

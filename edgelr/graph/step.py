@@ -21,8 +21,8 @@ from edgelr.graph.ops import (
     Slice,
     Tanh,
 )
-from edgelr.graph.ops.recurrent import GateMatrix, Recurrent
-from edgelr.graph.ops.recurrent_onnx import LOOP_ORDER
+from edgelr.graph.ops.gates import LOOP_ORDER, GateMatrix
+from edgelr.graph.ops.recurrent import Recurrent
 
 # What works on each step alone, whatever its attributes.
 STEPWISE = (Add, Linear, Mul, MulConstant, Requantize, Shift, Sigmoid, Tanh)
@@ -126,7 +126,7 @@ class _Cells:
             kept = self.add(f"{name}/kept", Mul(), f, f"{name}/c")
             cell = self.add(f"{name}/cell", Add(), kept, self.add(f"{name}/new", Mul(), i, fresh))
             output = self.add(name, Mul(), o, self.add(f"{name}/tanh", Tanh(), cell))
-            hr: Tensor | None = getattr(op, "hr", None)
+            hr = op.projection
             if hr is not None:
                 output = self.add(f"{name}/projection", Linear(hr, torch.zeros(hr.shape[0])), output)
             self.states += [State(before, output, (1, op.outputs)), State(f"{name}/c", cell, (1, n))]

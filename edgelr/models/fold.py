@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgelr.errors import UnsupportedError
-from edgelr.graph.refusals import quiet_export
-from edgelr.models.calls import failing_module
+from edgelr.graph.capture import export
 from edgelr.models.depth import deep_enough
 
 FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -34,23 +33,11 @@ def fold_batch_norm(model: nn.Module, example: Tensor) -> nn.Module:
         except Exception as error:
             raise UnsupportedError("the network can't be copied", f"{type(error).__name__}: {_first_line(error)}",
                                    "remove weight norm (torch.nn.utils.remove_weight_norm) and tensors kept from a forward pass") from error
-        for layer, norm in _pairs(folded, _export(folded, example)):
+        for layer, norm in _pairs(folded, export(folded, tuple(example.shape[1:]))):
             _fold(folded.get_submodule(layer), folded.get_submodule(norm))
             parent, _, child = norm.rpartition(".")
             setattr(folded.get_submodule(parent), child, nn.Identity())
         return folded
-
-
-def _export(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    try:
-        with quiet_export():  # it warns of what nn.LSTM does with its weights, and prints the graph so far where it fails
-            return torch.export.export(model, (example,))
-    except Exception as error:  # torch.export raises many kinds; each means the same to the user
-        where = failing_module(model, error)
-        raise UnsupportedError(f"{where or 'the network'}: its forward() can't be captured as a graph",
-                               f"torch.export says: {_first_line(error)}",
-                               "make forward() free of Python that depends on tensor values (if, for, .item()), "
-                               "and check the input shape") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from edgelr.export import onnx_bytes, tflite_bytes
-from edgelr.graph import Graph, Node
-from edgelr.graph.splice import Halves, spliced
+from edgelr.graph import Graph
+from edgelr.graph.splice import spliced
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.settings import Format
 from edgelr.quantization import Quantized
-from edgelr.vocabulary import DENSE, Choice, Plan
+from edgelr.vocabulary import Plan
 
 WRITERS: dict[Format, Callable[[Quantized], bytes]] = {"tflite": tflite_bytes, "onnx": onnx_bytes}
 ANY_RANGE = (-4.0, 4.0)  # neither latency nor size depends on the scales
@@ -30,18 +30,3 @@ def draft(graph: Graph, formats: Sequence[Format], precision: Precision) -> dict
 def planned(graph: Graph, plan: Plan, factors: Factors) -> Graph:
     """The graph with a plan's factorised layers put in."""
     return spliced(graph, {name: factors.halves(name, choice) for name, choice in plan.factorised().items()})
-
-
-def sizes(
-    graph: Graph, options: Mapping[str, tuple[Choice, ...]], factors: Factors, formats: Sequence[Format], precision: Precision
-) -> dict[tuple[str, Choice], dict[Format, int]]:
-    """Bytes that each choice adds to each format's file: counted by writing the layer alone."""
-    result = {}
-    for name, found in options.items():
-        node = graph.node(name)
-        shape = graph.shapes[node.inputs[0]]
-        alone = Graph.build("input", shape, [Node(name, node.op, ("input",))], name)
-        for choice in (DENSE, *found):
-            pair: dict[str, Halves] = {} if choice == DENSE else {name: factors.halves(name, choice)}
-            result[name, choice] = {f: len(data) for f, data in draft(spliced(alone, pair), formats, precision).items()}
-    return result

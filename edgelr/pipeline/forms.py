@@ -11,11 +11,12 @@ from torch import Tensor
 from edgelr.devices import Measurement, Session, Target, measure, open_session
 from edgelr.errors import UsageError
 from edgelr.graph import Graph, run
+from edgelr.graph.recurrent import layers
 from edgelr.pipeline.files import write
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.machine import Machine
 from edgelr.pipeline.metrics import sqnr_db
-from edgelr.pipeline.precision import POLICIES, Form, Precision, Ranges, check_patterns, recurrent
+from edgelr.pipeline.precision import POLICIES, Form, Policy, Precision, Ranges, Spelling, check_patterns
 from edgelr.pipeline.settings import Format, Settings
 from edgelr.pipeline.source import Source
 from edgelr.quantization import simulate
@@ -71,13 +72,14 @@ def some(calibration: Iterable[Tensor], macs: int | None) -> Tensor:
 
 def candidates(graph: Graph, numbers: str, dynamic_refused: str) -> tuple[Form, ...]:
     """The forms to try, the float one last to be compared with. Only networks that integers slow down somewhere have a choice."""
-    loops = (False, True) if recurrent(graph) else (False,)
+    low_rank = any(op.ih.right is not None for op in layers(graph).values())
+    spellings: tuple[Spelling, ...] = () if not layers(graph) else ("fused", "linear", "loop") if low_rank else ("fused", "loop")
     if numbers != "auto":
-        named = [Form(numbers, loop) for loop in loops]  # type: ignore[arg-type]
+        named = [Form(numbers, s) for s in spellings or ("fused",)]  # type: ignore[arg-type]
         return tuple(named) if numbers == "float" else (*named, FLOAT)
-    if len(loops) > 1:
-        some_dynamic = ("mixed",) if dynamic_refused else ("int8", "dynamic")
-        return (*(Form(p, loop) for loop in loops for p in some_dynamic), FLOAT)  # type: ignore[arg-type]
+    if spellings:
+        policies: tuple[Policy, ...] = ("mixed",) if dynamic_refused else ("int8", "dynamic")
+        return (*(Form(p, s) for s in spellings for p in policies), FLOAT)
     if not any(n.op.slow_on_integers for n in graph.nodes):
         return (Form("int8"), FLOAT)
     return tuple(Form(p) for p in POLICIES if p != "dynamic" or not dynamic_refused)

@@ -37,7 +37,7 @@ def layer_lines(source: Source, plan: Plan, fitting: Fitting | None, why: Mappin
     table = fitting.table() if fitting else {}
     for layer in source.layers:
         choice = plan[layer.name]
-        known = layer.kind in ("conv1d", "conv2d", "linear")
+        known = layer.kind in ("conv1d", "conv2d", "linear", "recurrent")
         params, macs = choice_cost(layer, choice) if known else (layer.params, layer.macs)
         full = max_rank(layer.weight_shape, choice.scheme, layer.groups) if choice != DENSE else None
         latency, size = None, params

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from edgelr.devices import Target
 from edgelr.errors import BudgetError, GateError
+from edgelr.graph.recurrent import layers
 from edgelr.pipeline.budgets import limits
 from edgelr.pipeline.files import write
 from edgelr.pipeline.forms import Tried, candidates, choose, dynamic_refused, some
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.machine import Machine
-from edgelr.pipeline.precision import Precision, recurrent
+from edgelr.pipeline.precision import Precision, Spelling
 from edgelr.pipeline.prepare import Prepared
 from edgelr.pipeline.produce import Product
 from edgelr.pipeline.settings import Format, Settings
@@ -23,10 +24,10 @@ from edgelr.pipeline.source import Source
 
 def spellings(precision: Precision, source: Source, settings: Settings) -> list[Precision]:
     """The precisions to plan with, in order: only a loop keeps factors apart, so it comes first where bytes count."""
-    if not recurrent(source.graph):
+    if not layers(source.graph):
         return [precision]
-    first = any(b.kind == "size" for b in settings.budgets)
-    return [replace(precision, forms={f: replace(form, loop=loop) for f, form in precision.forms.items()}) for loop in (first, not first)]
+    order: list[Spelling] = ["loop", "fused"] if any(b.kind == "size" for b in settings.budgets) else ["fused", "loop"]
+    return [replace(precision, forms={f: replace(form, recurrent=s) for f, form in precision.forms.items()}) for s in order]
 
 
 def prepared_first(precisions: list[Precision], prepare: Callable[[Precision], Prepared], log: Log) -> tuple[Prepared, Precision]:
@@ -53,7 +54,7 @@ def respelled(
     log: Log,
 ) -> tuple[Product, Precision, tuple[Tried, ...]]:
     """A planned recurrent network in the fastest form that is exact enough and within the size budgets."""
-    if not recurrent(product.graph) or not product.plan.factorised():
+    if not layers(product.graph) or not product.plan.factorised():
         return product, precision, ()
     sized = [b for b in settings.budgets if b.kind == "size"]
     dense = {f"bytes:{f}": float(len(d)) for f, d in dense_files.items()}

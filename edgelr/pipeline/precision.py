@@ -14,25 +14,31 @@ from edgelr.graph.arithmetic import WEIGHT_MAX
 from edgelr.graph.mixed import necessary
 from edgelr.graph.ops import Conv, Linear, Weighted
 from edgelr.graph.ops.recurrent import Recurrent
+from edgelr.graph.recurrent import in_form, layers, linear_before
 from edgelr.pipeline.settings import Format
 from edgelr.quantization import Quantized, quantize
 from edgelr.vocabulary import Kept
 
 Policy = Literal["int8", "mixed", "dynamic", "float"]
+Spelling = Literal["fused", "linear", "loop"]
 POLICIES: tuple[Policy, ...] = ("int8", "mixed", "dynamic", "float")
 Ranges = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a file is written: which numbers it computes in, and whether recurrent layers are loops, which keep factors apart."""
+    """How a file is written: which numbers it computes in, and how recurrent layers are spelled.
+
+    "fused" multiplies factors out, "linear" keeps the input matrix's right factor as a linear layer before the fused operation, "loop"
+    keeps all factors.
+    """
 
     numbers: Policy = "int8"
-    loop: bool = False
+    recurrent: Spelling = "fused"
 
     @property
     def name(self) -> str:
-        return f"{self.numbers}, loop" if self.loop else self.numbers
+        return self.numbers if self.recurrent == "fused" else f"{self.numbers}, {self.recurrent}"
 
 
 @dataclass(frozen=True)
@@ -60,25 +66,25 @@ class Precision:
     def quantized(self, graph: Graph, ranges: Ranges, formats: Sequence[Format]) -> dict[Format, Quantized]:
         """The graph on the grid for each format; one object where formats keep the same."""
         made: dict[Format, Quantized] = {}
-        known: list[tuple[bool, dict[str, Kept], Quantized]] = []
+        known: list[tuple[Spelling, dict[str, Kept], Quantized]] = []
         for format in formats:
-            kept, loop = self.kept(graph, format), self.forms.get(format, Form()).loop
-            q = next((q for was, k, q in known if (was, k) == (loop, kept)), None)
+            spelling = self.forms.get(format, Form()).recurrent
+            written = spelled(graph, spelling, self.weight_max)
+            kept = self.kept(written, format)
+            q = next((q for was, k, q in known if (was, k) == (spelling, kept)), None)
             if q is None:
-                q = quantize(spelled(graph, loop, self.weight_max), ranges, kept, self.weight_max)
-                known.append((loop, kept, q))
+                q = quantize(written, ranges, kept, self.weight_max)
+                known.append((spelling, kept, q))
             made[format] = q
         return made
 
 
-def recurrent(graph: Graph) -> bool:
-    return any(isinstance(n.op, Recurrent) for n in graph.nodes)
-
-
-def spelled(graph: Graph, loop: bool, weight_max: int) -> Graph:
-    """The graph with its recurrent layers as fused operations or as loops."""
-    ops = {n.name: replace(n.op, form="loop" if loop else "fused", widest=weight_max) for n in graph.nodes if isinstance(n.op, Recurrent)}
-    return graph.with_ops(ops)
+def spelled(graph: Graph, spelling: Spelling, weight_max: int) -> Graph:
+    """The graph with its recurrent layers as the spelling says."""
+    if not layers(graph):
+        return graph
+    graph = in_form(linear_before(graph) if spelling == "linear" else graph, "loop" if spelling == "loop" else "fused")
+    return graph.with_ops({name: replace(op, widest=weight_max) for name, op in layers(graph).items()})
 
 
 def matches(node: str, pattern: str) -> bool:
@@ -100,6 +106,8 @@ def check_patterns(graph: Graph, patterns: Sequence[str]) -> None:
 
 
 def _chosen(policy: Policy, node: Node, format: Format) -> Kept | None:
+    if isinstance(node.op, Linear) and node.name.endswith("/features") and policy in ("int8", "mixed"):
+        return Kept("dynamic", "choice", "what it is a factor of computes in float")
     if isinstance(node.op, Recurrent) and policy in ("int8", "dynamic"):
         return Kept("dynamic", "necessity", node.op.float_reason(format) + ": its weights are int8, what it computes is not")
     if policy == "float":

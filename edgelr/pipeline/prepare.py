@@ -9,13 +9,14 @@ from edgelr.data import Data, Split
 from edgelr.devices import Target
 from edgelr.errors import UsageError
 from edgelr.factorize import choice_cost
+from edgelr.graph.recurrent import layers
 from edgelr.pipeline import budgets as budget_rules
 from edgelr.pipeline import candidates
 from edgelr.pipeline.files import draft
 from edgelr.pipeline.fit import Fitting
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.machine import Machine
-from edgelr.pipeline.precision import Precision, recurrent
+from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.pricing import priced
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.search import Searcher, affordable_samples
@@ -63,7 +64,7 @@ def prepare(
             [w for w in able if w.name in options], settings.schemes, lambda: list(first(calibration, settings.calibration_samples))
         )
         # What recurrent layers weigh depends on their spelling, and the dense files may have another than is planned with.
-        whole = draft(source.graph, settings.formats, precision) if recurrent(source.graph) else dense_files
+        whole = draft(source.graph, settings.formats, precision) if layers(source.graph) else dense_files
         bytes_of = sizes(source.graph, options, factors, settings.formats, precision)
     with log.stage("price"):
         needed = not settings.allow_slower or any(k.startswith("us:") for k in kinds)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
+from edgelr.devices import measure, open_session
+from edgelr.errors import UnsupportedError
 from edgelr.factorize import choice_cost
 from edgelr.graph import Graph
 from edgelr.graph.splice import place_of
@@ -43,16 +45,46 @@ def priced(
     prices = {}
     for format, runtime in machine.runtimes.items():
         log.say(f"pricing {len(plans)} variants of the whole network in {runtime}")
-        found = price(
-            {renamed[p]: w[format] for p, w in written.items()},
-            {n: c for n, c in options.items() if not any(n in names for names in held.values())} | operations,
-            runtime=runtime,
-            on=machine.on,
-            threads=machine.threads,
-            seed=settings.seed,
-        )
-        prices[runtime] = shared_out(found, renamed, held, source.layers)
+        by_plan = {p: w[format] for p, w in written.items()}
+        try:
+            found = price(
+                {renamed[p]: data for p, data in by_plan.items()},
+                {n: c for n, c in options.items() if not any(n in names for names in held.values())} | operations,
+                runtime=runtime,
+                on=machine.on,
+                threads=machine.threads,
+                seed=settings.seed,
+            )
+            prices[runtime] = shared_out(found, renamed, held, source.layers)
+        except UnsupportedError as error:
+            if not held:
+                raise
+            log.say(f"{error.what} Whole files are timed instead")
+            prices[runtime] = priced_whole(by_plan, format, source, options, machine, settings.seed)
     return prices
+
+
+def priced_whole(
+    files: Mapping[Plan, bytes], format: Format, source: Source, options: Options, machine: Machine, seed: int
+) -> Prices:
+    """Prices where a runtime can't time the operations of a loop: each variant's whole latency, divided among all layers by MACs."""
+    sessions = {str(i): open_session(data, format, machine.threads) for i, data in enumerate(files.values())}
+    try:
+        measured = measure(sessions, on=machine.on, rounds=20, min_seconds=0.2, seed=seed)
+    finally:
+        for session in sessions.values():
+            session.close()
+    by_name = {layer.name: layer for layer in source.layers}
+    fixed = sum(layer.macs or 0 for layer in source.layers if layer.name not in options)
+    base_us = measured["0"].median * 1e3 * fixed / max(1, source.macs or 1)
+    seen: dict[tuple[str, Choice], list[float]] = {}
+    for i, plan in enumerate(files):
+        macs = {n: choice_cost(by_name[n], plan[n])[1] for n in options}
+        left = max(0.0, measured[str(i)].median * 1e3 - base_us)
+        for n in options:
+            if plan[n] != DENSE or not plan.factorised():
+                seen.setdefault((n, plan[n]), []).append(left * macs[n] / max(1, sum(macs.values())))
+    return Prices(machine.runtimes[format], machine.on, {key: fmean(values) for key, values in seen.items()}, base_us)
 
 
 def layers_of_operations(graph: Graph, names: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -17,9 +17,9 @@ from edgelr.export.layout import layout_of
 from edgelr.export.readback import check_readback
 from edgelr.export.verify import compare, gate
 from edgelr.factorize import rebuild
-from edgelr.graph import Graph, capture, run
+from edgelr.graph import Graph, run
 from edgelr.pipeline.candidates import Factors
-from edgelr.pipeline.files import write
+from edgelr.pipeline.files import planned, write
 from edgelr.pipeline.metrics import Metric, Outputs, agreement, sqnr_db
 from edgelr.pipeline.precision import Precision, Ranges
 from edgelr.pipeline.settings import Format, Settings
@@ -80,7 +80,7 @@ def produce(
 ) -> Product:
     """Build and write a plan's network. ``ranges`` are its values', where they are known already."""
     model = rebuild(source.folded, plan, factors.decompositions) if plan.factorised() else source.folded
-    graph = capture(model, source.shape) if plan.factorised() else source.graph
+    graph = planned(source.graph, plan, factors)
     ranges = observe(graph, calibration, settings.calibration) if ranges is None else ranges
     quantized = precision.quantized(graph, ranges, settings.formats)
     if settings.via == "stock":

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edgelr.data import Data, Split, read_data
+from edgelr.data import Data, Split, checked, read_data
 from edgelr.errors import BadInputError, UsageError
 from edgelr.graph import Graph, capture
+from edgelr.graph.behaviour import check_one_input
+from edgelr.graph.recurrent import trimmed
 from edgelr.models import check_inputs, fold_batch_norm, load_network, load_weights, plain_layers, survey
 from edgelr.pipeline.settings import Settings
 from edgelr.vocabulary import Layer
@@ -79,6 +81,8 @@ def read(settings: Settings, model: nn.Module | None = None, data: Data | None =
                 "give --data FILE.npz, a folder with --recipe, or FILE.py:FUNCTION",
             )
         data = read_data(settings.data, settings.recipe or None, settings.input_shape or None, settings.seed)
+    else:
+        data = checked(data, settings.input_shape or None, settings.seed)
     name, network = read_network(settings, model)
     source = inspect(name, network, input_shape(settings, data))
     check_parts(source, data, settings.metric)
@@ -110,12 +114,13 @@ def check_parts(source: Source, data: Data, metric: str) -> None:
 
 def inspect(name: str, network: nn.Module, shape: tuple[int, ...]) -> Source:
     """Survey, fold and capture a network."""
+    check_one_input(network)
     example = torch.zeros(2, *shape)
     plain = plain_layers(network, shape)
     layers = survey(plain, example)
     folded = fold_batch_norm(plain, example)
     unknown = [f"{w.name} ({w.kind}): its MACs are not known, so the total is not" for w in layers if w.macs is None]
-    return Source(name, network, folded, shape, survey(folded, example), layers, capture(folded, shape), tuple(unknown))
+    return Source(name, network, folded, shape, survey(folded, example), layers, trimmed(capture(folded, shape)), tuple(unknown))
 
 
 def first(split: Split, count: int) -> Iterator[Tensor]:

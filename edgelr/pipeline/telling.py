@@ -120,7 +120,7 @@ class Told:
         """What the report tells of number formats."""
         kept = {r.name for r in self.refined.reverted}
         operations = {n.name: type(n.op).__name__ for n in self.product.graph.nodes}
-        samples = f"{self.refined.samples} held-out samples"
+        samples = "held-out samples"
         done = self.refined.trained
         return {
             "forms": tuple(Form(t.format, t.form.name, t.chosen, t.why, t.bytes, t.sqnr_db, Latency.of(t.latency)) for t in self.tried),

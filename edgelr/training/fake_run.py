@@ -2,6 +2,8 @@
 
 What is learnt is held relative to the calibrated grid, so that one learning rate fits every layer of every network: weights move in
 steps of their channel's grid, biases in steps of their output's, scales by their logarithm. Nothing learnt is the calibrated net, exactly.
+Adam moves all weights of a sum at once, so that its result moves by their number: where more than ``FAN_IN`` weights make a sum they
+move by so much less (1 / fan-in: Yang et al., arXiv 2203.03466, table 3).
 """
 from __future__ import annotations
 
@@ -20,12 +22,14 @@ from edgelr.quantization.grids import tied_groups
 from edgelr.training.lsq import fake_quantize, fake_quantize_weight
 from edgelr.vocabulary import Numbers
 
+FAN_IN = 128
+
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
     """One operation's weight and bias as they were and what training adds: ``steps`` (weight's shape), ``shift`` [n], ``growth`` [n].
 
-    weight + unit * steps; bias + bias_unit * shift; scale = unit * exp(growth).
+    weight + unit * min(1, FAN_IN / fan-in) * steps; bias + bias_unit * shift; scale = unit * exp(growth).
     """
 
     op: Weighted
@@ -43,7 +47,8 @@ class Learnt:
 
     @property
     def weight(self) -> Tensor:
-        unit = self.unit.view(-1, *(1,) * (self.op.weight.dim() - 1))
+        share = min(1.0, FAN_IN / self.op.weight[0].numel())
+        unit = self.unit.view(-1, *(1,) * (self.op.weight.dim() - 1)) * share
         return torch.addcmul(self.op.weight.detach(), unit, self.steps)
 
     @property

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from journey_sample import SHORT, Done, arrays, edgelr, trained, words, write_inputs
+from journey_sample import SHORT, Done, arrays, edgelr, network, trained, words, write_inputs
 from safetensors.torch import save_file
 
-from edgelr.errors import Exit
+from edgelr.errors import BadInputError, Exit
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,18 @@ class Net(nn.Module):
 """,
         ("returns 2 tensors",),
     ),
+    "two_inputs": (
+        """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 4, 3)
+
+    def forward(self, image, mask):
+        return self.layer(image) * mask
+""",
+        ("takes 2 inputs: image, mask",),
+    ),
     "other_shape": (
         """
 class Net(nn.Module):
@@ -199,6 +211,27 @@ def test_a_network_that_can_t_be_used_is_refused_with_its_reason(inputs: Path, t
     done = call(f"{tmp_path}/net.py:made", "", inputs / "d.npz", "-o", str(tmp_path / "out"))
     assert_refused(done, Exit.BAD_INPUT, *told, "why: ")
     assert entries(tmp_path) == before
+
+
+def test_all_that_a_library_said_is_in_the_log_that_the_error_names(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(f"import torch\nfrom torch import nn\n\n{BROKEN_NETS['branch'][0]}\n", "utf-8")
+    done = call(f"{tmp_path}/net.py:Net", "", inputs / "d.npz", "-o", str(tmp_path / "out"))
+    log = Path(done.err.partition("\n  log: ")[2].strip())
+    assert "line 12: return y.relu() if y.sum() > 0 else y" in done.err
+    assert "GuardOnDataDependentSymNode" in log.read_text("utf-8") and "GuardOnDataDependentSymNode" not in done.err
+    log.unlink()
+
+
+def test_data_and_network_given_in_python_are_looked_through_too() -> None:
+    import edgelr as library
+    from edgelr.data import Data, Split
+
+    x = arrays()["x_train"]
+    with pytest.raises(BadInputError, match="sample 7 of train holds NaN"):
+        library.quantize(network(), Data(train=Split(_nan(x.copy()))))
+    with pytest.raises(BadInputError, match="a ndarray is no"):
+        library.quantize(network(), x)  # type: ignore[arg-type]
+    assert library.quantize(network(), Data(train=Split(x)), formats=("onnx",)).artifacts  # no calibration part: drawn from train
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgelr.export import onnx_bytes, tflite_bytes
-from edgelr.graph import Graph, Node
+from edgelr.graph import Graph, Node, capture
 from edgelr.graph.arithmetic import WEIGHT_MAX
 from edgelr.graph.mixed import necessary
 from edgelr.graph.ops import (
@@ -67,17 +67,18 @@ OUTPUT: Range = (-2.0, 3.0)
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """A graph with the range of every value, and how its operation ``y`` is asked to compute."""
+    """A graph with the range of every value, and how its operation ``node`` is asked to compute."""
 
     graph: Graph
     ranges: dict[str, Range]
     numbers: Numbers = "int8"
+    node: str = "y"
 
     def quantized(self, format: Format, weight_max: int = WEIGHT_MAX) -> Quantized:
         """On the grid as this format needs it: what its runtime has no integer kernel for is in float."""
         kept = necessary(self.graph, (format,))
         if self.numbers != "int8":
-            kept["y"] = Kept(self.numbers, "choice", "asked")
+            kept[self.node] = Kept(self.numbers, "choice", "asked")
         return quantize(self.graph, self.ranges, kept, weight_max)
 
 
@@ -114,6 +115,26 @@ def _transposed(kernel: int, stride: int, pads: tuple[int, ...], clamp: Clamp = 
 
 def _norm(*shape: int) -> LayerNorm:
     return LayerNorm(drawn(1, *shape) + 1, drawn(2, *shape), 1e-5)
+
+
+class _Outputs(nn.Module):
+    """A recurrent layer's outputs at every step, with weights of our own numbers."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.y = layer
+        with torch.no_grad():
+            for i, weight in enumerate(layer.parameters()):
+                weight.copy_(drawn(i, *weight.shape) * 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.y(x)[0]
+
+
+def _recurrent(kind: type[nn.RNNBase], numbers: Numbers) -> Golden:
+    graph = capture(_Outputs(kind(6, 16, batch_first=True)).eval(), (9, 6))
+    name = next(n.name for n in graph.nodes if n.name.startswith("y"))
+    return Golden(graph, {v: INPUT if v == graph.input else OUTPUT for v in graph.shapes}, numbers, name)
 
 
 GOLDEN: dict[str, Callable[[], Golden]] = {
@@ -182,8 +203,12 @@ GOLDEN: dict[str, Callable[[], Golden]] = {
     "linear_dynamic": lambda: _alone(_linear(30, 50), (50,), numbers="dynamic"),
     "linear_rows_dynamic": lambda: _alone(_linear(30, 50), (6, 50), numbers="dynamic"),
     "conv_dynamic": lambda: _alone(_conv(12, 8, 3, 3), numbers="dynamic"),
+    "lstm_float": lambda: _recurrent(nn.LSTM, "float"),
+    "lstm_dynamic": lambda: _recurrent(nn.LSTM, "dynamic"),
+    "gru_float": lambda: _recurrent(nn.GRU, "float"),
+    "gru_dynamic": lambda: _recurrent(nn.GRU, "dynamic"),
 }
-DYNAMIC = tuple(n for n in GOLDEN if n.endswith("_dynamic"))
+RECURRENT = tuple(n for n in GOLDEN if n.startswith(("lstm", "gru")))
 ONNX = tuple(n for n in GOLDEN if n != "conv_dynamic")  # an .onnx has dynamic linear layers only
 
 

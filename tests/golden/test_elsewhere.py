@@ -52,7 +52,7 @@ def test_differences_are_in_steps_for_integers_and_relative_for_reals() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [old_board, tensorflow, lambda f: tensorflow(f, False)], ids=["tflite-runtime", "tensorflow", "undelegated"])
+@pytest.mark.parametrize("make", [old_board, tensorflow, lambda f: tensorflow(f, False)], ids=["old", "tensorflow", "undelegated"])
 @pytest.mark.timeout(900)
 def test_every_operator_is_within_a_step_in_other_runtimes(make: object, environments: Path) -> None:
     try:

@@ -196,8 +196,7 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "select_channel": (after_conv(lambda y: y[:, 3]), IMAGE),
     "chunk": (after_conv(lambda y: (lambda a, b, c: torch.cat([c, a, b], 1))(*y.chunk(3, 1))), IMAGE),
     "split": (after_conv(lambda y: (lambda a, b: a * b)(*y.split(4, 1))), IMAGE),
-    "split_sizes": (after_conv(lambda y: (lambda a, b: F.max_pool2d(a, 2).mean((2, 3)) + b.mean((2, 3)))(*y.split([2, 6], 1)[::-1][:1] * 2)),
-                    IMAGE),
+    "split_sizes": (after_conv(lambda y: (lambda a, b: torch.cat([b, a.sigmoid()], 1))(*y.split([2, 6], 1))), IMAGE),
     "unbind": (lambda: Fn(lambda s, x: (lambda a, b: a * b)(*s.a(x).unflatten(2, (2, 6)).unbind(2)), a=nn.Linear(20, 12)), (7, 20)),
     "narrow": (after_conv(lambda y: y.narrow(2, 1, 4)), IMAGE),
     "roll": (after_conv(lambda y: y.roll((2, -3), (2, 3))), IMAGE),
@@ -237,7 +236,8 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "softmax_width": (after_conv(lambda y: y.softmax(2)), IMAGE),
     # the batch moved about
     "time_first": (lambda: Fn(lambda s, x: s.b(s.a(x.transpose(0, 1)).relu()).mean(0), a=nn.Linear(20, 12), b=nn.Linear(12, 5)), (7, 20)),
-    "merged_samples": (lambda: Fn(lambda s, x: s.n(s.a(x).flatten(0, 1)).reshape_as(x), a=nn.Linear(20, 20), n=nn.BatchNorm1d(20)), (7, 20)),
+    "merged_samples": (lambda: Fn(lambda s, x: s.n(s.a(x).flatten(0, 1)).reshape_as(x), a=nn.Linear(20, 20), n=nn.BatchNorm1d(20)),
+                       (7, 20)),
     "linear_then_conv": (lambda: Fn(lambda s, x: s.c(s.a(x)), a=nn.Linear(20, 12), c=nn.Conv1d(7, 4, 3)), (7, 20)),
     "conv_then_linear": (lambda: Fn(lambda s, x: s.c(s.a(x)), a=nn.Conv1d(7, 4, 3), c=nn.Linear(18, 5)), (7, 20)),
 }
@@ -264,6 +264,8 @@ SPELLINGS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "views": (lambda: Fn(lambda s, x: s.b(aten._unsafe_view(aten.squeeze.dims(s.a(x), [2, 3]), [-1, 8])), a=conv(3, 8, 9), b=nn.Linear(8,
                     5)),
               IMAGE),
+    "other_views": (lambda: Fn(lambda s, x: aten.rsub.Tensor(s.b(aten.view_as(s.a(x).squeeze(), torch.zeros(x.shape[0], 8, 1)).squeeze(2)),
+                                                             torch.ones(5)), a=conv(3, 8, 9), b=nn.Linear(8, 5)), IMAGE),
     "constant_pad": (after_conv(lambda y: aten.constant_pad_nd(y, [1, 0, 2, 0], 0.25)), IMAGE),
 }
 

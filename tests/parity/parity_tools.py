@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from attention_cases import ATTENTION, FLOAT_OPS
 from parity_cases import CASES
 from torch import nn
 
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.export.layout import layout_of
 from edgelr.graph import Graph, aten, capture
+from edgelr.graph.arithmetic import quantize
 from edgelr.quantization import Quantized, calibrate
 
+ALL = {**CASES, **FLOAT_OPS, **ATTENTION}
 RULES_USED: set[str] = set()
 
 
@@ -43,7 +46,7 @@ class Prepared:
 @cache
 def prepared(name: str, samples: int = 4) -> Prepared:
     """The case's network with seeded weights and batch norm statistics like a trained one's, and its calibration batch."""
-    build, shape = CASES[name]
+    build, shape = ALL[name]
     torch.manual_seed(sum(map(ord, name)))
     model = build().eval()
     for module in model.modules():
@@ -123,6 +126,16 @@ class LiteRT:
         values = integers.numpy().astype(np.int8)
         if self.q.graph.input in self.last:
             values = np.moveaxis(values, 1, -1)
+        self.interpreter.set_tensor(self.input["index"], np.ascontiguousarray(values.reshape(self.input["shape"])))
+        self.interpreter.invoke()
+
+    def invoke_real(self, x: torch.Tensor) -> None:
+        """One real sample, put on the input's grid where it has one."""
+        graph = self.q.graph
+        if graph.input in self.q.grids:
+            self.invoke(quantize(x, self.q.grids[graph.input]))
+            return
+        values = np.moveaxis(x.numpy(), 1, -1) if graph.input in self.last else x.numpy()
         self.interpreter.set_tensor(self.input["index"], np.ascontiguousarray(values.reshape(self.input["shape"])))
         self.interpreter.invoke()
 

@@ -171,6 +171,7 @@ def test_recurrent_layers_are_accounted_for_with_their_bodies(kind: Any, form: s
     assert {r.by for r in own} == {"choice"}
     assert {r.numbers for r in own} <= {"float", numbers}
     assert {r.numbers for r in rows if r.node == "head"} == {"int8"}
+    assert all((ASKED in r.why) and (r.numbers == numbers or "only the weights' products" in r.why) for r in own)
     loops = [r for r in rows if r.type in ("WHILE", "Scan")]
     assert all(r.numbers == numbers for r in loops)
     if loops:
@@ -205,7 +206,8 @@ def between(kind: str, one_grid: bool, inputs: int, **attributes: Any) -> bytes:
     """QuantizeLinear, DequantizeLinear, the operator, and both again."""
     extra = {"Reshape": [1, 64], "Squeeze": [0], "Unsqueeze": [0], "ReduceMax": [2], "ReduceMean": [2], "Expand": [2, 4, 4, 4],
              "Tile": [2, 1, 1, 1], "Pad": [0, 0, 1, 1, 0, 0, 1, 1], "Gather": [0, 1]}.get(kind)
-    grids: dict[str, Any] = {"s": np.array(0.1, np.float32), "t": np.array(0.1 if one_grid else 0.2, np.float32), "z": np.array(100, np.uint8)}
+    after = 0.1 if one_grid else 0.2
+    grids: dict[str, Any] = {"s": np.array(0.1, np.float32), "t": np.array(after, np.float32), "z": np.array(100, np.uint8)}
     stored = [numpy_helper.from_array(v, n) for n, v in grids.items()]
     names = [f"d{i}" for i in range(inputs)]
     if extra:
@@ -245,3 +247,11 @@ def test_the_table_of_integer_operators_is_onnx_runtime_s(kind: str, one_grid: b
 def test_interpolation_stays_in_float(tmp_path: Any) -> None:
     data = between("Resize", True, 1, mode="linear")
     assert account(data, "onnx").float_ops == (("op", "Resize"),) and list(fused(data, tmp_path))
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_dynamic_operators_of_a_layer_kept_in_float_are_not_explained(format: Any) -> None:
+    graph = recurrent(Gru, "loop")
+    q = quantize(graph, observe(graph, [torch.randn(4, 6, 5)]), {"rnn": Kept("dynamic", "choice", ASKED)})
+    strange = unexplained(accounted(replace(q, kept={"rnn": Kept("float", "choice", ASKED)}), WRITERS[format](q), format))
+    assert {(r.node, r.numbers) for r in strange} == {("rnn", "dynamic")}

@@ -14,8 +14,9 @@ from edgelr.graph.arithmetic import dequantize, quantize
 from edgelr.quantization import simulate
 
 EQUAL = 0.999  # share of a kind's values that are equal where each operation is fed the file's own integers; the rest is one step off
+# LiteRT's own product of matrices rounds twice, with a multiplier of 31 bits.
 # XNNPACK changes grids and bends at zero with multipliers of 8 fractional bits, and interpolates in fixed point: still within one step.
-LOOSER = {"Requantize": 0.6, "LeakyRelu": 0.8, "Bilinear": 0.5}
+LOOSER = {"Requantize": 0.6, "LeakyRelu": 0.8, "Bilinear": 0.5, "MatMul": 0.98}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -7,9 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelr.graph.arithmetic import IntegerWeights, dequantize, exact_parts, quantize, requantize
+from edgelr.graph.arithmetic import BIAS_MAX, IntegerWeights, dequantize, exact_parts, quantize, requantize
 from edgelr.quantization import grid_of, quantize_weights
-from edgelr.graph.arithmetic import BIAS_MAX
 from edgelr.quantization.observers import BINS, OBSERVERS, Histogram, Method
 from edgelr.vocabulary import Grid
 

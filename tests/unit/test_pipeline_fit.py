@@ -15,12 +15,13 @@ from edgelr.devices.measure import Measurement
 from edgelr.errors import BudgetError, Exit, GateError
 from edgelr.latency import Prices
 from edgelr.pipeline.candidates import Factors, choices, factorisable
-from edgelr.pipeline.files import draft, planned, sizes
+from edgelr.pipeline.files import draft, planned
 from edgelr.pipeline.fit import Fitting
 from edgelr.pipeline.machine import measure_pair
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.search import Searcher
+from edgelr.pipeline.sizes import sizes
 from edgelr.pipeline.source import Source, inspect
 from edgelr.vocabulary import DENSE, Choice, Plan, Timing
 

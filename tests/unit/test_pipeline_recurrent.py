@@ -25,7 +25,7 @@ from edgelr.pipeline.source import Source, inspect
 from edgelr.vocabulary import DENSE, Choice, Plan
 
 STEPS, FEATURES, HIDDEN = 6, 5, 24
-LOOP = Precision(dict.fromkeys(("tflite", "onnx"), Form("int8", loop=True)))
+LOOP = Precision(dict.fromkeys(("tflite", "onnx"), Form("int8", "loop")))
 
 
 class Tagger(nn.Module):
@@ -42,7 +42,10 @@ class Tagger(nn.Module):
 def parts(kind: type[nn.LSTM], both: bool = True) -> tuple[Source, candidates.Factors, dict[str, tuple[Choice, ...]]]:
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        source = inspect("tagger", Tagger(kind, both).eval(), (STEPS, FEATURES))
+        net = Tagger(kind, both).eval()
+        with torch.no_grad():
+            net.head.weight.mul_(10)  # random layers hardly move the classes
+        source = inspect("tagger", net, (STEPS, FEATURES))
         able, why, scales = candidates.factorisable(source.layers, source.graph, source.folded)
         assert not why
         options = candidates.choices(able, SCHEMES, 1, ["params"], 4)
@@ -87,7 +90,7 @@ def test_the_planned_graph_computes_what_the_rebuilt_network_does(kind: type[nn.
     x = torch.randn(4, STEPS, FEATURES)
     with torch.no_grad():
         expected = rebuild(source.folded, plan, factors.decompositions)(x)
-        torch.testing.assert_close(run(planned(source.graph, plan, factors), x), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(run(planned(source.graph, plan, factors), x), expected, rtol=1e-4, atol=1e-4)
     assert (expected - source.folded(x)).abs().max() > 1e-3
 
 
@@ -97,8 +100,8 @@ def test_moves_on_both_matrices_of_one_operation_are_scored_together(kind: type[
     x = torch.randn(40, STEPS, FEATURES)
     labels = torch.randint(4, (40,))
     ih, hh, other = "seq.weight_ih_l1", "seq.weight_hh_l1", "seq.weight_hh_l0_reverse"
-    parent = Plan({ih: Choice("recurrent", 3), other: Choice("gates", 2)})
-    moves = [(hh, Choice("recurrent", 2)), (hh, Choice("gates", 4)), (ih, DENSE), (ih, Choice("gates", 1)), (other, DENSE)]
+    parent = Plan({ih: Choice("recurrent", 3), hh: Choice("gates", 3), other: Choice("gates", 2)})
+    moves = [(hh, Choice("recurrent", 2)), (hh, DENSE), (ih, DENSE), (ih, Choice("gates", 1)), (other, DENSE)]
     found = GraphScorer(source.graph, x, labels, factors.product).score_moves(parent, moves)
     for (layer, choice), score in zip(moves, found, strict=True):
         plan = parent.replace(layer, choice)
@@ -106,7 +109,7 @@ def test_moves_on_both_matrices_of_one_operation_are_scored_together(kind: type[
         assert score == pytest.approx(scorer.score(plan), abs=1e-6)
         small = rebuild(source.folded, plan, factors.decompositions)
         with torch.no_grad():
-            torch.testing.assert_close(run(scorer.planned(plan), x), small(x), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(run(scorer.planned(plan), x), small(x), rtol=1e-4, atol=1e-4)
     assert len({round(score, 5) for score in found}) == len(moves)
 
 

@@ -51,13 +51,13 @@ class Linear(Weighted):
         if w.numbers(node.name) == "dynamic":
             w.write(node.name, self._dynamic(w, node))
             return
+        if len(shape) > 1 and w.numbers(node.name) == "float":
+            product = w.emit("MatMul", [w.read(x), w.reals(self.weight.detach().numpy().T)], node.name)
+            w.write(node.name, w.emit("Add", [product, w.reals(self.bias.detach().numpy())], f"{node.name}/bias"))
+            return
         inputs = [w.read(x), *w.parameters(node)]
         if len(shape) == 1:
             w.write(node.name, w.emit("Gemm", inputs, node.name, transB=1))
-            return
-        if w.numbers(node.name) == "float":
-            product = w.emit("MatMul", [inputs[0], w.reals(self.weight.detach().numpy().T)], node.name)
-            w.write(node.name, w.emit("Add", [product, inputs[2]], f"{node.name}/bias"))
             return
         # Gemm is the form that runs in int8, and takes a matrix: the leading axes become its rows and come back after
         flat = w.emit("Reshape", [inputs[0], w.constant(f"{node.name}/flat", np.array([-1, shape[-1]], np.int64))], f"{node.name}/rows")

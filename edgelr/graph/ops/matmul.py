@@ -24,8 +24,9 @@ class MatMul(Op):
     turn_a: bool = False
     turn_b: bool = False
     clamp: Clamp = NO_CLAMP
-    slow_on_integers: ClassVar[str] = ("LiteRT multiplies activations on integers without XNNPACK: ViT-tiny of 4 blocks took 13.2 ms with it "
-                                       "and 4.8 ms without; ONNX Runtime 6.5 and 5.8 ms (tools/bench_attention.py)")
+    slow_on_integers: ClassVar[str] = (
+        "LiteRT multiplies activations on integers without XNNPACK: ViT-tiny of 4 blocks took 13.2 ms with it and 4.8 ms without; "
+        "ONNX Runtime 6.5 and 5.8 ms (tools/bench_attention.py)")
 
     def shape(self, *inputs: Shape) -> Shape:
         a, b = _turned(inputs[0], self.turn_a), _turned(inputs[1], self.turn_b)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -12,51 +11,11 @@ from torch import Tensor
 from edgelr.graph.arithmetic import WEIGHT_MAX, quantize_weights
 from edgelr.graph.ops import recurrent_onnx, recurrent_tflite
 from edgelr.graph.ops.base import NodeLike, OnnxSpeller, Op, Shape, TfliteSpeller
+from edgelr.graph.ops.gates import Form, GateMatrix
 
-Form = Literal["fused", "loop"]
+__all__ = ["Form", "GateMatrix", "Gru", "Lstm", "Recurrent", "rounded"]
+
 FUSED_MAX = 63  # DynamicQuantizeLSTM adds two products in 16 bits on x86 without VNNI: 8-bit weights gave errors 15 times their own there
-
-
-@dataclass(frozen=True, eq=False)
-class GateMatrix:
-    """The matrices of all gates, [gates * n, k], one above the other in torch's order: ``left`` alone, or ``left`` @ ``right``.
-
-    ``left`` is one matrix [gates * n, k or r], or one [n, r_g] for each gate; then ``right`` [r_1 + r_2 + ..., k] holds each gate's
-    factor, one above the other (a block diagonal left factor).
-    """
-
-    left: tuple[Tensor, ...]
-    right: Tensor | None = None
-
-    @property
-    def inputs(self) -> int:
-        return (self.left[0] if self.right is None else self.right).shape[1]
-
-    @property
-    def rows(self) -> int:
-        return sum(m.shape[0] for m in self.left)
-
-    def parts(self) -> tuple[Tensor, ...]:
-        return self.left if self.right is None else (*self.left, self.right)
-
-    def dense(self) -> Tensor:
-        """The product."""
-        if self.right is None:
-            return torch.cat(self.left)
-        rights = torch.split(self.right, [m.shape[1] for m in self.left])
-        return torch.cat([left @ right for left, right in zip(self.left, rights, strict=True)])
-
-    def reordered(self, order: Sequence[int]) -> GateMatrix:
-        """The gates in another order: gate i is gate order[i] of now."""
-        if len(self.left) == 1:
-            blocks = self.left[0].chunk(len(order))
-            return replace(self, left=(torch.cat([blocks[g] for g in order]),))
-        assert self.right is not None
-        rights = torch.split(self.right, [m.shape[1] for m in self.left])
-        return GateMatrix(tuple(self.left[g] for g in order), torch.cat([rights[g] for g in order]))
-
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> GateMatrix:
-        return GateMatrix(tuple(change(m) for m in self.left), None if self.right is None else change(self.right))
 
 
 def rounded(matrix: Tensor, weight_max: int) -> Tensor:
@@ -94,6 +53,11 @@ class Recurrent(Op):
     def outputs(self) -> int:
         """Features of the output, and of the state that the gates read."""
         return self.hidden
+
+    @property
+    def projection(self) -> Tensor | None:
+        """The matrix from hidden to output features, where there is one."""
+        return None
 
     @property
     def weight_max(self) -> int:
@@ -146,6 +110,10 @@ class Lstm(Recurrent):
     hr: Tensor | None = None
     gates: ClassVar[int] = 4
     kind: ClassVar[str] = "LSTM"
+
+    @property
+    def projection(self) -> Tensor | None:
+        return self.hr
 
     @property
     def outputs(self) -> int:

@@ -1,7 +1,7 @@
 """How an .onnx spells a recurrent layer: ONNX's LSTM and GRU, ONNX Runtime's dynamic LSTM, or a Scan over the steps."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,20 +9,16 @@ from torch import Tensor
 
 from edgelr.graph.arithmetic import quantize_weights
 from edgelr.graph.ops.base import NodeLike, OnnxSpeller
-
-if TYPE_CHECKING:
-    from edgelr.graph.ops.recurrent import GateMatrix, Recurrent
+from edgelr.graph.ops.gates import LOOP_ORDER, GateMatrix, RecurrentLayer
 
 MICROSOFT = "com.microsoft"
 # The order of ONNX's gates by torch's: i, o, f, c of i, f, g, o; z, r, h of r, z, n.
 FUSED_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
-# In a loop the gates that a sigmoid bends lie together.
-LOOP_ORDER = {"LSTM": (0, 1, 3, 2), "GRU": (0, 1, 2)}
 
 
-def write(w: OnnxSpeller, node: NodeLike, op: Recurrent) -> None:
+def write(w: OnnxSpeller, node: NodeLike, op: RecurrentLayer) -> None:
     """Write the layer as its form and its numbers ask."""
-    dynamic, projected = w.numbers(node.name) == "dynamic", getattr(op, "hr", None) is not None
+    dynamic, projected = w.numbers(node.name) == "dynamic", op.projection is not None
     if op.form == "loop" or (dynamic and (op.kind == "GRU" or projected)):  # ONNX Runtime has no fused operation for these
         w.write(node.name, _loop(w, node, op, dynamic))
     else:
@@ -37,9 +33,9 @@ def _array(tensor: Tensor) -> Any:
     return tensor.detach().numpy()
 
 
-def _fused(w: OnnxSpeller, node: NodeLike, op: Recurrent, dynamic: bool) -> Any:
+def _fused(w: OnnxSpeller, node: NodeLike, op: RecurrentLayer, dynamic: bool) -> Any:
     """A projection is multiplied into the recurrent matrix, and done behind for all steps at once: ONNX has none inside."""
-    name, order, hr = node.name, FUSED_ORDER[op.kind], getattr(op, "hr", None)
+    name, order, hr = node.name, FUSED_ORDER[op.kind], op.projection
     ih = op.ih.reordered(order).dense()
     hh = op.hh.reordered(order).dense() if hr is None else op.hh.reordered(order).dense() @ hr
     bias = np.concatenate([_array(torch.cat([b.chunk(op.gates)[g] for g in order])) for b in (op.bias_ih, op.bias_hh)])[None]
@@ -96,7 +92,7 @@ def _cut(w: OnnxSpeller, x: Any, *sizes: int) -> Any:
     return w.emit("Split", [x, _ints(w, *sizes)], "", outputs=len(sizes), axis=-1)
 
 
-def _loop(w: OnnxSpeller, node: NodeLike, op: Recurrent, dynamic: bool) -> Any:
+def _loop(w: OnnxSpeller, node: NodeLike, op: RecurrentLayer, dynamic: bool) -> Any:
     """The input's part of the gates for all steps at once, then a Scan over them."""
     order, x, weight_max = LOOP_ORDER[op.kind], w.read(node.inputs[0]), op.weight_max if dynamic else 0
     bias_ih, bias_hh = (torch.cat([b.chunk(op.gates)[g] for g in order]) for b in (op.bias_ih, op.bias_hh))
@@ -121,7 +117,7 @@ def _loop(w: OnnxSpeller, node: NodeLike, op: Recurrent, dynamic: bool) -> Any:
     return w.emit("Transpose", [outputs], f"{node.name}/batch", perm=[1, 0, 2])
 
 
-def _cell(w: OnnxSpeller, op: Recurrent, state: list[Any], gates: Any, bias_hh: Tensor, weight_max: int) -> list[Any]:
+def _cell(w: OnnxSpeller, op: RecurrentLayer, state: list[Any], gates: Any, bias_hh: Tensor, weight_max: int) -> list[Any]:
     """The state after one step."""
     n, hh = op.hidden, op.hh.reordered(LOOP_ORDER[op.kind])
     if op.kind == "LSTM":
@@ -130,7 +126,7 @@ def _cell(w: OnnxSpeller, op: Recurrent, state: list[Any], gates: Any, bias_hh: 
         new = w.emit("Mul", [i, w.emit("Tanh", [fresh], "")], "")
         cell = w.emit("Add", [w.emit("Mul", [f, state[1]], ""), new], "")
         out = w.emit("Mul", [o, w.emit("Tanh", [cell], "")], "")
-        hr = getattr(op, "hr", None)
+        hr = op.projection
         return [out if hr is None else _product(w, out, hr, None, weight_max), cell]
     bent, fresh = _cut(w, _matrix(w, state[0], hh, bias_hh, weight_max), 2 * n, n)
     x_bent, x_fresh = _cut(w, gates, 2 * n, n)

@@ -6,7 +6,6 @@ loop's operations and not the fused one. There is no fused GRU.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,16 +13,13 @@ from torch import Tensor
 
 from edgelr.graph.arithmetic import quantize_weights
 from edgelr.graph.ops.base import Array, NodeLike, TfliteSpeller
-from edgelr.graph.ops.recurrent_onnx import LOOP_ORDER
-
-if TYPE_CHECKING:
-    from edgelr.graph.ops.recurrent import GateMatrix, Recurrent
+from edgelr.graph.ops.gates import LOOP_ORDER, GateMatrix, RecurrentLayer
 
 STEPS = 5  # of one turn of the loop, at most: a turn copies the whole output once
 CACHED = 2 << 20  # bytes of recurrent matrices above which a turn has one step: XNNPACK packs them for each step, and reads each pack
 
 
-def write(w: TfliteSpeller, node: NodeLike, op: Recurrent) -> None:
+def write(w: TfliteSpeller, node: NodeLike, op: RecurrentLayer) -> None:
     """Write the layer as its form and its numbers ask. Raises UnsupportedError where convolutions hold the sequence channels last."""
     if w.order(node.inputs[0]) != [0, 1, 2] or w.order(node.name) != [0, 1, 2]:
         raise w.unsupported(node.name, f"a{'n' if op.kind == 'LSTM' else ''} {op.kind} on a tensor that convolutions hold channels last")
@@ -37,9 +33,9 @@ def _array(tensor: Tensor) -> Array:
     return tensor.detach().numpy()
 
 
-def _fused(w: TfliteSpeller, node: NodeLike, op: Recurrent) -> None:
+def _fused(w: TfliteSpeller, node: NodeLike, op: RecurrentLayer) -> None:
     """The operation keeps its state from call to call, so it is set to zeros before."""
-    dynamic, hr = w.numbers(node.name) == "dynamic", getattr(op, "hr", None)
+    dynamic, hr = w.numbers(node.name) == "dynamic", op.projection
     time, features = w.torch_shape(node.inputs[0])
 
     def stored(matrix: Tensor) -> int:  # the kernel knows one scale for each gate's matrix
@@ -74,13 +70,13 @@ def _fused(w: TfliteSpeller, node: NodeLike, op: Recurrent) -> None:
 class _Loop:
     """A WHILE whose turns run several steps each. Its variables: the step, the input's part of all gates, the output, the state."""
 
-    def __init__(self, w: TfliteSpeller, node: NodeLike, op: Recurrent) -> None:
+    def __init__(self, w: TfliteSpeller, node: NodeLike, op: RecurrentLayer) -> None:
         self.w, self.node, self.op = w, node, op
         self.dynamic = w.numbers(node.name) == "dynamic"
         self.time = w.torch_shape(node.inputs[0])[0]
         size = sum(m.numel() for m in op.hh.parts()) * (1 if self.dynamic else 4)
         self.steps = max(n for n in range(1, STEPS + 1) if self.time % n == 0) if size <= CACHED else 1
-        self.hr: Tensor | None = getattr(op, "hr", None)
+        self.hr: Tensor | None = op.projection
         order = LOOP_ORDER[op.kind]
         self.ih, self.hh = op.ih.reordered(order), op.hh.reordered(order)
         self.bias_ih, self.bias_hh = (torch.cat([b.chunk(op.gates)[g] for g in order]) for b in (op.bias_ih, op.bias_hh))

@@ -15,7 +15,10 @@ from edgelr.vocabulary import Grid
 
 @dataclass(frozen=True, eq=False)
 class Slice(Op):
-    """Places ``start``, ``start + step`` ... below ``stop`` of ``axis``, which counts without the batch. 0 <= start < stop <= length, step >= 1."""
+    """Places ``start``, ``start + step`` ... below ``stop`` of ``axis``, which counts without the batch.
+
+    0 <= start < stop <= length, step >= 1.
+    """
 
     axis: int
     start: int

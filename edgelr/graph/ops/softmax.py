@@ -19,7 +19,7 @@ LOWEST = -1e30  # in place of minus infinity: added to any score it leaves no sh
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Op):
-    """Softmax over ``axis``, which counts without the batch; of x + ``mask`` where there is one (in float: a mask has no place on a grid)."""
+    """Softmax over ``axis``, which counts without the batch; of x + ``mask`` where there is one (in float: no grid holds a mask)."""
 
     axis: int
     mask: Tensor | None = None

@@ -86,5 +86,5 @@ class ConvTranspose(Weighted):
         turned = w.emit("Transpose", [weight], f"{node.name}/in_first", perm=[1, 0, *range(2, 2 + d)])
         extra = [max(0, -p) for p in self.pads[d:]]
         pads = [*self.pads[:d], *(max(0, p) for p in self.pads[d:])]
-        w.write(node.name, w.emit("ConvTranspose", [w.read(node.inputs[0]), turned, bias], node.name, kernel_shape=list(self.weight.shape[2:]),
-                                  strides=list(self.stride), pads=pads, output_padding=extra))
+        w.write(node.name, w.emit("ConvTranspose", [w.read(node.inputs[0]), turned, bias], node.name, strides=list(self.stride), pads=pads,
+                                  kernel_shape=list(self.weight.shape[2:]), output_padding=extra))
