@@ -44,6 +44,7 @@ MaxDrop = Annotated[
     float | None, typer.Option("--max-drop", help="Points of score that int8 may cost; the worst operations go back to float.")
 ]
 Qat = Annotated[bool, typer.Option("--qat/--no-qat", help="Train on the integer grid before writing (needs a train part).")]
+Streaming = Annotated[bool, typer.Option("--streaming", help="Also write a recurrent network as one step, its states in and out.")]
 Epochs = Annotated[int, typer.Option("--epochs", min=0, help="Epochs of --qat; 0: as many as suit the network.")]
 Via = Annotated[str, typer.Option("--via", help="direct, or stock: write by the stock converters (pip install 'edgelr[stock]').")]
 Seed = Annotated[int, typer.Option("--seed", min=0)]

@@ -75,7 +75,8 @@ class Lowering:
                         all(self._alone(a) for a in node.all_input_nodes))
             result = rule(site, *(self._resolve(a) for a in node.args), **{k: self._resolve(v) for k, v in node.kwargs.items()})
             if isinstance(result, At):
-                result, batch = result.name, result.batch
+                batch = result.batch
+                result = result.name
             if isinstance(result, str) and batch.without(_shape(node)) != self.builder.shapes[result]:
                 raise NotSupportedError(f"it mixes samples of a batch: shape {_shape(node)} for {self.builder.shapes[result]} a sample")
         except NotSupportedError as error:

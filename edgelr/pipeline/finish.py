@@ -18,6 +18,7 @@ from edgelr.pipeline.produce import Product
 from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.settings import to_toml as settings_toml
 from edgelr.pipeline.source import Source
+from edgelr.pipeline.streaming import Step
 from edgelr.report import Report, to_json
 from edgelr.vocabulary import Plan
 
@@ -42,7 +43,7 @@ def gates(report: Report, measured: Mapping[str, Measurement], settings: Setting
             )
 
 
-def write_out(out: Path, report: Report, product: Product, source: Source, settings: Settings, log: Log) -> None:
+def write_out(out: Path, report: Report, product: Product, source: Source, settings: Settings, log: Log, step: Step | None = None) -> None:
     """All files of the contract."""
     from edgelr.report.page import to_html
 
@@ -55,5 +56,6 @@ def write_out(out: Path, report: Report, product: Product, source: Source, setti
         "log.jsonl": log.jsonl(),
     }
     contents = {f"model.int8.{format}": data for format, data in product.files.items()}
+    contents |= {f"model.step.int8.{format}": data for format, data in (step.files if step else {}).items()}
     contents["model.safetensors"] = safetensors_bytes({k: v.contiguous() for k, v in product.model.state_dict().items()})
     save(out, contents | {name: text.encode() for name, text in texts.items()})

@@ -8,7 +8,7 @@ from edgelr.data import Data
 from edgelr.devices import Measurement, load_target
 from edgelr.pipeline import candidates, telling
 from edgelr.pipeline.finish import gates, write_out
-from edgelr.pipeline.forms import chosen_precision
+from edgelr.pipeline.forms import chosen_precision, dynamic_refused
 from edgelr.pipeline.log import Log, Tell
 from edgelr.pipeline.machine import measured_pairs
 from edgelr.pipeline.metrics import metric_of
@@ -18,6 +18,7 @@ from edgelr.pipeline.produce import Batches, judge, outputs_of, produce
 from edgelr.pipeline.refine import refine
 from edgelr.pipeline.settings import Settings, preflight
 from edgelr.pipeline.source import held_out, read
+from edgelr.pipeline.streaming import steps
 from edgelr.quantization import observe
 from edgelr.report import Report
 from edgelr.vocabulary import Plan
@@ -83,11 +84,13 @@ def compress(
         measured = measured_pairs(dense.files, product.files, machine, settings.seed) if refined.reverted else measured
     with log.stage("judge"):
         judged = dense_judged if product is dense else judge(product, held, held_name, reference, metric, settings, source.macs)
+        refused = dynamic_refused(target, machine)
+        step = steps(product, held, settings, machine, refused, target.weight_max) if settings.streaming else None
         trained_outputs = outputs_of(product.graph, held) if refined.trained else None
-    told = telling.Told(source, settings, target, machine, dense, dense_judged, product, judged, measured, fitted, prepared, tried, refined)
+    told = telling.Told(source, settings, target, machine, dense, dense_judged, product, judged, measured, fitted, prepared, tried, refined, step)
     report = told.report(metric, held, held_name, reference, factorised_outputs, trained_outputs, log.seconds, command)
     gates(report, measured, settings, product.plan)
     if out is not None:
         log.say(f"writing {out}")
-        write_out(out, report, product, source, settings, log)
+        write_out(out, report, product, source, settings, log, step)
     return report

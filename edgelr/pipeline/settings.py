@@ -24,6 +24,7 @@ class Settings:
 
     ``numbers`` is the number format: int8 whole, mixed (what is slow on integers in float), dynamic (int8 weights, float activations),
     or float; auto measures. ``keep_float`` are patterns of module names; ``max_drop`` is in points; ``epochs`` 0 means as many as suit.
+    ``streaming`` also writes a recurrent network as one step, its states in and out.
     ``calibration_samples`` and ``score_samples`` are upper bounds. ``via`` "stock" writes the files by the stock converters.
     """
 
@@ -46,6 +47,7 @@ class Settings:
     keep_float: tuple[str, ...] = ()
     max_drop: float | None = None
     qat: bool = False
+    streaming: bool = False
     epochs: int = 0
     via: Literal["direct", "stock"] = "direct"
     seed: int = 0

@@ -20,6 +20,7 @@ from edgelr.pipeline.produce import Judged, Product
 from edgelr.pipeline.refine import Refined
 from edgelr.pipeline.settings import Format, Settings
 from edgelr.pipeline.source import Source
+from edgelr.pipeline.streaming import Step
 from edgelr.report import Dense, Form, Latency, ModelFacts, Report, Reverted, Round, Search, Sensitivity, Stage, TargetFacts, Training
 from edgelr.report import Source as SourceFacts
 
@@ -62,6 +63,7 @@ class Told:
     prepared: Prepared | None
     tried: Sequence[Tried]
     refined: Refined
+    step: Step | None = None
 
     def report(
         self,
@@ -113,6 +115,7 @@ class Told:
             ),
             warnings=(*losses(stages), *source.warnings, *self._drifting(), *(note for j in self.judged.values() for note in j.notes)),
             command=command,
+            steps=self.step.rows if self.step else (),
             **self._precision(),
         )
 

@@ -232,7 +232,8 @@ class Round:
 class Report:
     """Everything there is to tell about one run. ``seconds`` holds wall time by stage, in the order they ran.
 
-    ``forms`` are the number formats that were tried for each file, ``sensitivity`` is sorted, worst first.
+    ``forms`` are the number formats that were tried for each file, ``sensitivity`` is sorted, worst first. ``steps`` are the
+    files of one step of a recurrent network, its states in and out.
     """
 
     schema: int = field(default=SCHEMA, kw_only=True)
@@ -254,6 +255,7 @@ class Report:
     sensitivity: tuple[Sensitivity, ...] = ()
     reverted: tuple[Reverted, ...] = ()
     training: Training | None = None
+    steps: tuple[Artifact, ...] = ()
     warnings: tuple[str, ...] = ()
     command: str = ""
 

@@ -130,7 +130,11 @@ def _layers(report: Report) -> list[RenderableType]:
 
 
 def _artifacts(report: Report) -> list[RenderableType]:
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [_text("")] if report.steps else []
+    for a in report.steps:
+        parts.append(_text(f"{a.path}  {a.bytes:,} bytes: one step, states in and out", "bold"))
+        parts += [_line(f"{words.milliseconds(x)} a step, {x.how}: {x.runtime}, on {x.on}") for x in a.latency]
+        parts.append(_line(f"against {a.reference}: {words.sqnr(a)}"))
     for a in report.artifacts:
         parts.append(_text(f"{a.path}  {a.bytes:,} bytes", "bold"))
         for x in a.latency:

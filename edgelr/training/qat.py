@@ -22,7 +22,9 @@ from edgelr.training.fake_run import FakeQuantized
 from edgelr.training.loop import Progress, Schedule, train
 from edgelr.vocabulary import Grid
 
-WEIGHT_RATE = 1.0
+# Short trials, all layers at half to a quarter of full rank: EfficientNet-Lite0 (36 steps) got nearer at 0.03 and 0.1 and farther at 0.3;
+# ResNet-20 (192 steps) went from 14 % of classes to 56 % at 0.1, 62 % at 0.3, 65 % at 1. Dense ResNet-20 lost 4 points at 1, none at 0.03.
+WEIGHT_RATE = 0.1
 SCALE_RATE = 0.01
 LEAST_LOSS = 1e-4  # below which rates fall no further
 PROBES = 4  # batches that tell how far the network is from its teacher

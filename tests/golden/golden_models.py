@@ -91,6 +91,12 @@ def _alone(op: Op, shape: Shape = IMAGE, out: Range = OUTPUT, numbers: Numbers =
     return Golden(Graph.build("x", shape, [Node("y", op, ("x",))], "y"), {"x": INPUT, "y": out}, numbers)
 
 
+def _behind(op: Op, shape: Shape = IMAGE) -> Golden:
+    """The operation in float, behind an int8 one and before none."""
+    nodes = [Node("before", _conv(8, 8, 3, 3), ("x",)), Node("y", op, ("before",))]
+    return Golden(Graph.build("x", shape, nodes, "y"), {"x": INPUT, "before": OUTPUT, "y": OUTPUT}, "float")
+
+
 def _both(op: Op, shape: Shape = IMAGE, out: Range = OUTPUT, turn: Op | None = None) -> Golden:
     """The operation on the input and on the input put on another grid, ``turn``ed first."""
     nodes = [Node("other", Requantize(), ("x",)), *([Node("turned", turn, ("other",))] if turn else [])]
@@ -200,6 +206,7 @@ GOLDEN: dict[str, Callable[[], Golden]] = {
     "linear_float": lambda: _alone(_linear(30, 50), (50,), numbers="float"),
     "add_float": lambda: _alone(Shift(0.7), numbers="float"),
     "gelu_float": lambda: _alone(Gelu(), numbers="float"),
+    "gelu_float_behind": lambda: _behind(Gelu()),
     "linear_dynamic": lambda: _alone(_linear(30, 50), (50,), numbers="dynamic"),
     "linear_rows_dynamic": lambda: _alone(_linear(30, 50), (6, 50), numbers="dynamic"),
     "conv_dynamic": lambda: _alone(_conv(12, 8, 3, 3), numbers="dynamic"),

@@ -183,6 +183,7 @@ OPS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "shuffle": (lambda: Fn(lambda s, x: s.b(s.a(x).view(-1, 2, 4, 9, 9).transpose(1, 2).reshape(-1, 8, 9, 9)), a=conv(3, 8), b=conv(8,
                     8)), IMAGE),
     "unflatten": (lambda: Fn(lambda s, x: s.b(s.u(s.a(x))), a=nn.Linear(20, 32), u=nn.Unflatten(1, (8, 2, 2)), b=conv(8, 4, 2)), (20,)),
+    "recut": (after_conv(lambda y: y.reshape(-1, 7, 56).relu()), IMAGE),
     "squeeze_unsqueeze": (lambda: Fn(lambda s, x: s.b(s.a(x.unsqueeze(1)).squeeze(3)), a=conv(1, 8, (3, 5)), b=nn.Conv1d(8, 4, 3)), (12,
                     5)),
     "nearest": (after_conv(lambda y: F.interpolate(y, scale_factor=2)), IMAGE),

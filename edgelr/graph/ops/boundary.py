@@ -33,8 +33,8 @@ class Dequantize(_Boundary):
 
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
         real = w.read(node.inputs[0])
-        # ONNX Runtime joins DequantizeLinear -> operation -> QuantizeLinear into an integer kernel, quantising float weights by itself where
-        # need be. A sum of one term it leaves alone
+        # ONNX Runtime joins DequantizeLinear -> operation -> QuantizeLinear into an integer kernel, and quantises float weights for it. A
+        # sum of one term it leaves alone
         w.hand_on(node.name, w.emit("Sum", [real], f"{node.name}/kept") if w.enclosed(node.name) else real)
 
 

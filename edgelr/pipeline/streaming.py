@@ -1,0 +1,85 @@
+"""--streaming: a recurrent network also as one step of itself, its states in and out, for samples that come one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from edgelr.data import Split
+from edgelr.devices import Measurement, measure, open_session
+from edgelr.devices.steps import run_steps
+from edgelr.errors import GateError
+from edgelr.export.account import account
+from edgelr.export.verify import LITERT_SQNR_DB
+from edgelr.graph import run
+from edgelr.graph.step import step_network
+from edgelr.pipeline.files import write
+from edgelr.pipeline.machine import Machine
+from edgelr.pipeline.metrics import sqnr_db
+from edgelr.pipeline.precision import Form, Precision
+from edgelr.pipeline.produce import Product
+from edgelr.pipeline.settings import Format, Settings
+from edgelr.pipeline.source import gathered
+from edgelr.report import Artifact, Latency, Ops
+
+SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Step:
+    """The step network's files, and their rows in the report."""
+
+    files: dict[Format, bytes]
+    rows: tuple[Artifact, ...]
+
+
+def steps(product: Product, split: Split, settings: Settings, machine: Machine, dynamic_refused: str, weight_max: int) -> Step:
+    """Write and judge the step network: its states carried over whole sequences must give what the network gives.
+
+    Raises UnsupportedError where the network can't be cut into steps, GateError where a file disagrees.
+    """
+    graph = step_network(product.graph)
+    form = Form("float" if dynamic_refused or settings.numbers == "float" else "dynamic")
+    precision = Precision(dict.fromkeys(settings.formats, form), weight_max=weight_max)
+    files = write(precision.quantized(graph, dict.fromkeys(graph.shapes, (0.0, 0.0)), settings.formats))
+    x, _ = gathered(split, SAMPLES)
+    with torch.no_grad():
+        whole = run(product.graph, x).numpy()
+    rows = []
+    for format, data in files.items():
+        got = run_steps(data, format, x.numpy().astype(np.float32))
+        exactness = sqnr_db(whole, got.reshape(whole.shape))
+        if exactness < LITERT_SQNR_DB:
+            raise GateError(
+                f"the step network's .{format} disagrees with the whole network",
+                f"{exactness:.1f} dB over {x.shape[1]} steps of {len(x)} samples",
+                "report it with the network",
+            )
+        ops, runtime = account(data, format), machine.runtimes.get(format)
+        latency = (Latency.of(_measured(data, format, machine, settings.seed)["step"]),) if runtime else ()
+        reference = f"the whole network, states carried over {x.shape[1]} steps of {len(x)} samples; latency is one step's"
+        rows.append(
+            Artifact(
+                f"model.step.int8.{format}",
+                format,
+                len(data),
+                hashlib.sha256(data).hexdigest(),
+                Ops(ops.int8, ops.float, ops.other, ops.dynamic),
+                ops.layout_ops,
+                sqnr_db=exactness,
+                reference=reference,
+                latency=latency,
+            )
+        )
+    return Step(files, tuple(rows))
+
+
+def _measured(data: bytes, format: Format, machine: Machine, seed: int) -> Measurement:
+    session = open_session(data, format, machine.threads)
+    try:
+        return measure({"step": session}, on=machine.on, rounds=20, min_seconds=0.2, seed=seed)
+    finally:
+        session.close()
