@@ -59,8 +59,8 @@ def gate(agreement: Agreement, format: Format, exact: bool | None = None) -> Non
     """Let a file pass that agrees with the integer run on the same samples. Raises GateError with the numbers.
 
     An .onnx must be equal bit for bit (``exact``; False where it has operations in float). A .tflite may differ by single steps, which
-    LiteRT's own rounding makes and layers spread: it must decide the same on 99.5 % of the samples (of fewer than 200, one may differ; near ties don't count) and keep
-    ``LITERT_SQNR_DB``.
+    LiteRT's own rounding makes and layers spread: it must decide the same on 99.5 % of the samples (of fewer than 200, one may differ;
+    near ties don't count) and keep ``LITERT_SQNR_DB``.
     """
     numbers = (f"{agreement.equal_fraction:.4%} of the values equal, at most {agreement.max_lsb:.1f} steps apart, "
                f"{agreement.top1_agreement:.2%} of {agreement.samples} samples decided the same, {agreement.sqnr_db:.1f} dB")

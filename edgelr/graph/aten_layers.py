@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from edgelr.graph.aten import NotSupportedError, Site, rule
-from edgelr.graph.ops import Conv, ConvTranspose, LayerNorm, Linear
+from edgelr.graph.ops import Conv, ConvTranspose, GroupNorm, LayerNorm, Linear
 
 
 def each(value: int | Sequence[int], d: int) -> tuple[int, ...]:
@@ -55,9 +54,9 @@ def linear(s: Site, x: str, weight: Tensor, bias: Tensor | None = None) -> str:
 
 
 @rule("batch_norm.default")
-def batch_norm(s: Site, x: str, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor, training: bool,
+def batch_norm(s: Site, x: str, weight: Tensor | None, bias: Tensor | None, mean: Tensor | None, var: Tensor | None, training: bool,
                momentum: float, eps: float, cudnn: bool) -> str:
-    if training or mean is None:
+    if training or mean is None or var is None:
         raise NotSupportedError("batch norm without stored statistics")
     scale = (var + eps).rsqrt() * (1 if weight is None else weight)
     single = s.single if isinstance(s.b.maker(x), Conv | Linear) else False
@@ -76,13 +75,18 @@ def layer_norm(s: Site, x: str, shape: Sequence[int], weight: Tensor | None = No
 @rule("group_norm.default", samples_first=True)
 def group_norm(s: Site, x: str, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
                cudnn: bool = False) -> str:
-    """A layer norm of each group's channels and places, then the channels' own scale and shift."""
-    shape = s.shape
-    each_group = (shape[0] // groups, *shape[1:])
-    ones = torch.ones(prod(each_group))
-    rows = s.b.reshape(f"{s.name}/groups", x, (groups, prod(each_group)))
-    normal = s.b.reshape(f"{s.name}/channels", s.b.add(s.owner, LayerNorm(ones, torch.zeros_like(ones), eps), rows), shape)
-    if weight is None and bias is None:
-        return normal
-    scale, shift = torch.ones(shape[0]) if weight is None else weight, _bias(bias, shape[0])
-    return s.b.affine(f"{s.name}/affine", normal, scale, shift, False)
+    """Raises NotSupportedError where there are no places: then it is a layer norm of rows."""
+    channels = s.shape[0]
+    if len(s.shape) not in (2, 3):
+        raise NotSupportedError("a group norm of values without places: use a layer norm")
+    ones = torch.ones(channels)
+    return s.b.add(s.owner, GroupNorm(groups, ones if weight is None else weight, _bias(bias, channels), eps), x)
+
+
+@rule("instance_norm.default", samples_first=True)
+def instance_norm(s: Site, x: str, weight: Tensor | None = None, bias: Tensor | None = None, mean: Tensor | None = None,
+                  var: Tensor | None = None, use_input: bool = True, momentum: float = 0.1, eps: float = 1e-5, cudnn: bool = False) -> str:
+    """A group norm of single channels; with stored statistics, a batch norm."""
+    if not use_input:
+        return batch_norm(s, x, weight, bias, mean, var, False, momentum, eps, cudnn)
+    return group_norm(s, x, s.shape[0], weight, bias, eps)

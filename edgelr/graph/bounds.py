@@ -4,12 +4,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgelr.graph.ir import Graph, Node
-from edgelr.graph.ops import NO_CLAMP, Add, Conv, GlobalMean, Linear, Mul, Op, Pad, Requantize
+from edgelr.graph.ops import NO_CLAMP, Add, AddConstant, Conv, ConvTranspose, GlobalMean, Linear, Mul, MulConstant, Op, Pad, Requantize
 
 
 def bounded_by(op: Op, clamp: tuple[float, float]) -> Op | None:
     """The same operation with its output bounded too, where its grid's saturation can be the bound."""
-    if isinstance(op, Conv | Linear | Add | Mul | GlobalMean | Requantize):
+    if isinstance(op, Conv | ConvTranspose | Linear | Add | AddConstant | Mul | MulConstant | GlobalMean | Requantize):
         return replace(op, clamp=(max(op.clamp[0], clamp[0]), min(op.clamp[1], clamp[1])))
     return None
 

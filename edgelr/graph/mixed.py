@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from edgelr.graph.ir import Graph, Node
-from edgelr.graph.ops import NO_CLAMP, Dequantize, Quantize, Requantize
+from edgelr.graph.ops import NO_CLAMP, Dequantize, GlobalMean, Quantize, Requantize
 from edgelr.graph.ops.base import activation
 from edgelr.vocabulary import Kept
 
@@ -53,7 +53,8 @@ def mixed(graph: Graph, kept: Mapping[str, Kept]) -> tuple[Graph, dict[str, Kept
         clamp = node.op.clamp
         if in_float:
             floats.add(node.name)
-            if clamp != NO_CLAMP and activation(clamp) == "NONE" and not isinstance(node.op, Requantize):
+            fused = activation(clamp) != "NONE" and not isinstance(node.op, GlobalMean)  # MEAN fuses no bound at all
+            if clamp != NO_CLAMP and not fused and not isinstance(node.op, Requantize):
                 inner = f"{node.name}/unbounded"
                 nodes.append(Node(inner, replace(node.op, clamp=NO_CLAMP), node.inputs))  # type: ignore[type-var]
                 floats.add(inner)

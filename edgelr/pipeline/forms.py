@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from edgelr.devices import Measurement, Session, Target, measure, open_session
+from edgelr.devices import Measurement, Session, measure, open_session
 from edgelr.errors import UsageError
 from edgelr.graph import Graph, run
 from edgelr.graph.recurrent import layers
 from edgelr.pipeline.files import write
-from edgelr.pipeline.log import Log
+from edgelr.pipeline.job import Job
 from edgelr.pipeline.machine import Machine
 from edgelr.pipeline.metrics import sqnr_db
 from edgelr.pipeline.precision import POLICIES, Form, Policy, Precision, Ranges, Spelling, check_patterns
-from edgelr.pipeline.settings import Format, Settings
-from edgelr.pipeline.source import Source
+from edgelr.pipeline.settings import Format
 from edgelr.quantization import simulate
 from edgelr.vocabulary import Timing
 
@@ -42,32 +40,19 @@ class Tried:
     why: str
 
 
-def chosen_precision(
-    source: Source, ranges: Ranges, calibration: Iterable[Tensor], settings: Settings, target: Target, machine: Machine, log: Log
-) -> tuple[Precision, tuple[Tried, ...]]:
+def chosen_precision(job: Job, ranges: Ranges) -> tuple[Precision, tuple[Tried, ...]]:
     """How the network's operations are to compute, by what the user said and what measuring the whole network showed.
 
     Raises UsageError where a pattern matches nothing, or the target's runtime computes the asked form wrongly.
     """
-    check_patterns(source.graph, settings.keep_float)
-    refused = dynamic_refused(target, machine)
+    settings, graph, refused = job.settings, job.source.graph, job.dynamic_refused
+    check_patterns(graph, settings.keep_float)
     if settings.numbers == "dynamic" and refused:
         raise UsageError("--numbers dynamic is not for this target", refused, "--numbers int8, which runs there")
-    precision = Precision({}, settings.keep_float, (), target.weight_max)
+    precision = Precision({}, settings.keep_float, (), job.target.weight_max)
     if settings.via == "stock":
         return precision, ()
-    x = some(calibration, source.macs)
-    return choose(source.graph, ranges, x, precision, candidates(source.graph, settings.numbers, refused), settings, machine, log)
-
-
-def dynamic_refused(target: Target, machine: Machine) -> str:
-    """Why no file of this run may have the dynamic form; "" where it may."""
-    return "; ".join(filter(None, (target.dynamic_refused(r) for r in machine.runtimes.values())))
-
-
-def some(calibration: Iterable[Tensor], macs: int | None) -> Tensor:
-    """A few calibration samples to judge exactness on."""
-    return next(iter(calibration))[: max(1, min(32, int(EXACTNESS_MACS / (8 * max(1, macs or 1)))))]
+    return choose(job, graph, ranges, precision, candidates(graph, settings.numbers, refused))
 
 
 def candidates(graph: Graph, numbers: str, dynamic_refused: str) -> tuple[Form, ...]:
@@ -86,17 +71,11 @@ def candidates(graph: Graph, numbers: str, dynamic_refused: str) -> tuple[Form, 
 
 
 def choose(
-    graph: Graph,
-    ranges: Ranges,
-    x: Tensor,
-    precision: Precision,
-    forms: Sequence[Form],
-    settings: Settings,
-    machine: Machine,
-    log: Log,
-    limits: Mapping[Format, float] | None = None,
+    job: Job, graph: Graph, ranges: Ranges, precision: Precision, forms: Sequence[Form], limits: Mapping[Format, float] | None = None
 ) -> tuple[Precision, tuple[Tried, ...]]:
-    """The precision with a form for each format, and all that was tried. ``x`` are samples to judge exactness on, ``limits`` in bytes."""
+    """The precision with a form for each format, and all that was tried: ``limits`` in bytes, exactness on some calibration samples."""
+    settings, machine, log = job.settings, job.machine, job.log
+    x = next(iter(job.calibration))[: max(1, min(32, int(EXACTNESS_MACS / (8 * max(1, job.source.macs or 1)))))]
     with torch.no_grad():
         reference = run(graph, x).numpy()
     chosen: dict[Format, Form] = {}

@@ -1,67 +1,95 @@
-"""Recurrent layers have two spellings, fused or as a loop: which one is planned with, and which one the finished plan gets."""
+"""Plan, write, measure: the network that meets the budgets. Recurrent layers are planned with in one spelling and may end in another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from torch import Tensor
-
-from edgelr.devices import Target
+from edgelr.devices import Measurement
 from edgelr.errors import BudgetError, GateError
 from edgelr.graph.recurrent import layers
 from edgelr.pipeline.budgets import limits
 from edgelr.pipeline.files import write
-from edgelr.pipeline.forms import Tried, candidates, choose, dynamic_refused, some
-from edgelr.pipeline.log import Log
-from edgelr.pipeline.machine import Machine
+from edgelr.pipeline.fit import Fitted
+from edgelr.pipeline.forms import Tried, candidates, choose
+from edgelr.pipeline.job import Job
+from edgelr.pipeline.machine import measured_pairs
 from edgelr.pipeline.precision import Precision, Spelling
-from edgelr.pipeline.prepare import Prepared
-from edgelr.pipeline.produce import Product
-from edgelr.pipeline.settings import Format, Settings
-from edgelr.pipeline.source import Source
+from edgelr.pipeline.prepare import Prepared, prepare
+from edgelr.pipeline.produce import Product, produce
+from edgelr.pipeline.settings import Format
+
+REFITS = 3  # final files over a latency budget by noise are planned again this often
 
 
-def spellings(precision: Precision, source: Source, settings: Settings) -> list[Precision]:
-    """The precisions to plan with, in order: only a loop keeps factors apart, so it comes first where bytes count."""
-    if not layers(source.graph):
-        return [precision]
-    order: list[Spelling] = ["loop", "fused"] if any(b.kind == "size" for b in settings.budgets) else ["fused", "loop"]
-    return [replace(precision, forms={f: replace(form, recurrent=s) for f, form in precision.forms.items()}) for s in order]
+@dataclass(frozen=True)
+class Planned:
+    """The chosen network, how it came to be, and its latency beside the dense network's by runtime."""
+
+    product: Product
+    precision: Precision
+    measured: Mapping[str, Measurement]
+    tried: tuple[Tried, ...] = ()
+    prepared: Prepared | None = None
+    fitted: Fitted | None = None
 
 
-def prepared_first(precisions: list[Precision], prepare: Callable[[Precision], Prepared], log: Log) -> tuple[Prepared, Precision]:
+def planned_network(job: Job, dense: Product, precision: Precision) -> Planned:
+    """The network that meets the budgets, or the dense one where there are none. Raises BudgetError and GateError where none does."""
+    if not job.settings.budgets or job.settings.method == "dense":
+        return Planned(dense, precision, measured(job, dense, dense))
+    prepared, precision = _prepared(job, dense, precision)
+    for _ in range(REFITS):
+        with job.log.stage("choose"):
+            fitted = prepared.fitting.fit()
+        product, spelled, tried = dense, precision, tuple[Tried, ...]()
+        if fitted.plan.factorised():
+            with job.log.stage("produce"):
+                product = produce(job.source, fitted.plan, job.factors, job.calibration, job.settings, precision)
+                product, spelled, tried = _respelled(job, product, precision, dense.files)
+        planned = Planned(product, spelled, measured(job, dense, product), tried, prepared, fitted)
+        if not prepared.fitting.still_over(product.plan, planned.measured):
+            break
+    return planned
+
+
+def measured(job: Job, dense: Product, product: Product) -> dict[str, Measurement]:
+    """Dense and chosen files side by side, in each runtime."""
+    with job.log.stage("measure"):
+        return measured_pairs(dense.files, product.files, job.machine, job.settings.seed)
+
+
+def _prepared(job: Job, dense: Product, precision: Precision) -> tuple[Prepared, Precision]:
     """The first spelling with which the budgets can be met at all. Raises the first one's BudgetError or GateError where none can."""
     failed: list[BudgetError | GateError] = []
-    for precision in precisions:
+    for one in _spellings(job, precision):
         try:
-            return prepare(precision), precision
+            prepared = prepare(job.settings, job.source, job.data, job.factors, dense.files, job.target, job.machine, one, job.log)
+            return prepared, one
         except (BudgetError, GateError) as error:
             failed.append(error)
-            log.say(f"{next(iter(precision.forms.values())).name}: {error.what}")
     raise failed[0]
 
 
-def respelled(
-    product: Product,
-    precision: Precision,
-    dense_files: Mapping[Format, bytes],
-    source: Source,
-    calibration: Iterable[Tensor],
-    settings: Settings,
-    machine: Machine,
-    target: Target,
-    log: Log,
+def _spellings(job: Job, precision: Precision) -> list[Precision]:
+    """The precisions to plan with, in order: only a loop keeps factors apart, so it comes first where bytes count."""
+    if not layers(job.source.graph):
+        return [precision]
+    order: list[Spelling] = ["loop", "fused"] if any(b.kind == "size" for b in job.settings.budgets) else ["fused", "loop"]
+    return [replace(precision, forms={f: replace(form, recurrent=s) for f, form in precision.forms.items()}) for s in order]
+
+
+def _respelled(
+    job: Job, product: Product, precision: Precision, dense_files: Mapping[Format, bytes]
 ) -> tuple[Product, Precision, tuple[Tried, ...]]:
     """A planned recurrent network in the fastest form that is exact enough and within the size budgets."""
-    if not layers(product.graph) or not product.plan.factorised():
+    if not layers(product.graph):
         return product, precision, ()
-    sized = [b for b in settings.budgets if b.kind == "size"]
-    dense = {f"bytes:{f}": float(len(d)) for f, d in dense_files.items()}
-    most = {f: v for f in settings.formats for k, v in limits(sized, dense, [], settings.formats).items() if k == f"bytes:{f}"}
-    forms = candidates(product.graph, settings.numbers, dynamic_refused(target, machine))
-    precision, tried = choose(
-        product.graph, product.ranges, some(calibration, source.macs), precision, forms, settings, machine, log, most
-    )
-    quantized = precision.quantized(product.graph, product.ranges, settings.formats)
+    sized = [b for b in job.settings.budgets if b.kind == "size"]
+    formats = job.settings.formats
+    most = limits(sized, {f"bytes:{f}": float(len(d)) for f, d in dense_files.items()}, [], formats)
+    forms = candidates(product.graph, job.settings.numbers, job.dynamic_refused)
+    within = {f: most[f"bytes:{f}"] for f in formats if f"bytes:{f}" in most}
+    precision, tried = choose(job, product.graph, product.ranges, precision, forms, within)
+    quantized = precision.quantized(product.graph, product.ranges, formats)
     return replace(product, quantized=quantized, files=write(quantized)), precision, tried

@@ -11,6 +11,7 @@ from edgelr.data import Data
 from edgelr.graph import run
 from edgelr.pipeline.files import write
 from edgelr.pipeline.finetune import Trained, finetuned
+from edgelr.pipeline.job import Job
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.metrics import metric_of
 from edgelr.pipeline.precision import Precision
@@ -37,8 +38,9 @@ SENSITIVITY_SAMPLES = (4, 64)
 DROP_MACS = 2e12  # the integer run of one bound on the loss
 
 
-def refine(product: Product, precision: Precision, source: Source, data: Data, settings: Settings, log: Log) -> tuple[Product, Refined]:
+def refine(job: Job, product: Product, precision: Precision) -> tuple[Product, Refined]:
     """Train and revert as the settings ask, and find out what each operation's step to integers costs."""
+    settings, source, data, log = job.settings, job.source, job.data, job.log
     trained: Trained | None = None
     if settings.qat:
         with log.stage("train"):

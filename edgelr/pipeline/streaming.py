@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edgelr.data import Split
 from edgelr.devices import Measurement, measure, open_session
 from edgelr.devices.steps import run_steps
 from edgelr.errors import GateError
@@ -17,11 +16,12 @@ from edgelr.export.verify import LITERT_SQNR_DB
 from edgelr.graph import run
 from edgelr.graph.step import step_network
 from edgelr.pipeline.files import write
+from edgelr.pipeline.job import Job
 from edgelr.pipeline.machine import Machine
 from edgelr.pipeline.metrics import sqnr_db
 from edgelr.pipeline.precision import Form, Precision
 from edgelr.pipeline.produce import Product
-from edgelr.pipeline.settings import Format, Settings
+from edgelr.pipeline.settings import Format
 from edgelr.pipeline.source import gathered
 from edgelr.report import Artifact, Latency, Ops
 
@@ -36,16 +36,19 @@ class Step:
     rows: tuple[Artifact, ...]
 
 
-def steps(product: Product, split: Split, settings: Settings, machine: Machine, dynamic_refused: str, weight_max: int) -> Step:
-    """Write and judge the step network: its states carried over whole sequences must give what the network gives.
+def step_files(job: Job, product: Product) -> Step | None:
+    """Write and judge the step network, where it is asked for: its states carried over whole sequences must give what the network gives.
 
     Raises UnsupportedError where the network can't be cut into steps, GateError where a file disagrees.
     """
+    settings, machine = job.settings, job.machine
+    if not settings.streaming:
+        return None
     graph = step_network(product.graph)
-    form = Form("float" if dynamic_refused or settings.numbers == "float" else "dynamic")
-    precision = Precision(dict.fromkeys(settings.formats, form), weight_max=weight_max)
+    form = Form("float" if job.dynamic_refused or settings.numbers == "float" else "dynamic")
+    precision = Precision(dict.fromkeys(settings.formats, form), weight_max=job.target.weight_max)
     files = write(precision.quantized(graph, dict.fromkeys(graph.shapes, (0.0, 0.0)), settings.formats))
-    x, _ = gathered(split, SAMPLES)
+    x, _ = gathered(job.held, SAMPLES)
     with torch.no_grad():
         whole = run(product.graph, x).numpy()
     rows = []

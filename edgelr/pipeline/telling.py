@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from edgelr.data import Split
-from edgelr.devices import Measurement, Target
+from edgelr.devices import Measurement
 from edgelr.pipeline import lines
 from edgelr.pipeline.fit import Fitted
 from edgelr.pipeline.forms import Tried
+from edgelr.pipeline.job import Job
 from edgelr.pipeline.lines import summary, versions
 from edgelr.pipeline.machine import Machine, machine_of
-from edgelr.pipeline.metrics import Metric, Outputs
+from edgelr.pipeline.metrics import Outputs
 from edgelr.pipeline.prepare import Prepared, counted_costs
 from edgelr.pipeline.produce import Judged, Product
 from edgelr.pipeline.refine import Refined
-from edgelr.pipeline.settings import Format, Settings
-from edgelr.pipeline.source import Source
+from edgelr.pipeline.settings import Format
 from edgelr.pipeline.streaming import Step
 from edgelr.report import Dense, Form, Latency, ModelFacts, Report, Reverted, Round, Search, Sensitivity, Stage, TargetFacts, Training
 from edgelr.report import Source as SourceFacts
@@ -50,10 +49,7 @@ def losses(stages: Sequence[Stage]) -> list[str]:
 class Told:
     """The results of a run, to be told together."""
 
-    source: Source
-    settings: Settings
-    target: Target
-    machine: Machine
+    job: Job
     dense: Product
     dense_judged: Mapping[Format, Judged]
     product: Product
@@ -65,19 +61,10 @@ class Told:
     refined: Refined
     step: Step | None = None
 
-    def report(
-        self,
-        metric: Metric,
-        held: Split,
-        held_name: str,
-        reference: Outputs,
-        factorised: Outputs | None,
-        trained: Outputs | None,
-        seconds: Mapping[str, float],
-        command: str,
-    ) -> Report:
-        """The report; ``reference``, ``factorised`` and ``trained`` are the float outputs of the network at each stage, on ``held``."""
-        source, plan = self.source, self.product.plan
+    def report(self, reference: Outputs, factorised: Outputs | None, trained: Outputs | None, command: str) -> Report:
+        """The report; ``reference``, ``factorised`` and ``trained`` are float outputs of the network at each stage, on held-out data."""
+        job, source, plan = self.job, self.job.source, self.product.plan
+        metric, held, held_name, seconds = job.metric, job.held, job.held_name, job.log.seconds
         counted = counted_costs(source, plan)
         params, macs = int(counted["params"]), None if source.macs is None else int(counted["macs"])
         stages = [Stage("source", source.params, source.macs, metric.score(reference, held.y, reference, held_name))]
@@ -86,18 +73,18 @@ class Told:
         if trained is not None:
             stages.append(Stage("trained", params, macs, metric.score(trained, held.y, reference, held_name)))
         stages.append(Stage("quantized", params, macs, list(self.judged.values())[-1].score))
-        runtimes = {f: r for f, r in self.machine.runtimes.items() if r in self.measured}
+        runtimes = {f: r for f, r in job.machine.runtimes.items() if r in self.measured}
         fitting = self.prepared.fitting if self.prepared else None
         of_source = {"params": float(source.params), "macs": float(source.macs or 0)}
         return Report(
             edgelr=versions()["edgelr"],
-            seed=self.settings.seed,
+            seed=job.settings.seed,
             versions=versions(),
             seconds=dict(seconds),
             model=ModelFacts(source.name, ((1, *source.shape),)),
-            target=TargetFacts(self.target.name, "+".join(self.target.runtimes), self.machine.threads, self.machine.on),
+            target=TargetFacts(job.target.name, "+".join(job.target.runtimes), job.machine.threads, job.machine.on),
             budgets=lines.budget_lines(
-                self.settings.budgets, self.product.files, self.dense.files, self.measured, counted, of_source, self.machine.on
+                job.settings.budgets, self.product.files, self.dense.files, self.measured, counted, of_source, job.machine.on
             ),
             source=SourceFacts(source.params, source.macs, source.float_bytes, stages[0].score, self._float_latency()),
             stages=tuple(stages),
@@ -109,7 +96,7 @@ class Told:
                 for f, d in self.dense.files.items()
             ),
             rounds=tuple(
-                Round(i + 1, r, self.machine.on, x.predicted_ms[r], x.measured_ms[r])
+                Round(i + 1, r, job.machine.on, x.predicted_ms[r], x.measured_ms[r])
                 for i, x in enumerate(self.fitted.rounds if self.fitted else ())
                 for r in x.measured_ms
             ),

@@ -6,7 +6,7 @@ generator, whose stream is frozen. Operations on two activations get the second 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
 from typing import Literal
@@ -54,6 +54,7 @@ from edgelr.graph.ops import (
     Tanh,
 )
 from edgelr.graph.ops.base import Clamp
+from edgelr.graph.ops.recurrent import Recurrent
 from edgelr.quantization import Quantized, quantize
 from edgelr.vocabulary import Kept, Numbers
 
@@ -79,7 +80,8 @@ class Golden:
         kept = necessary(self.graph, (format,))
         if self.numbers != "int8":
             kept[self.node] = Kept(self.numbers, "choice", "asked")
-        return quantize(self.graph, self.ranges, kept, weight_max)
+        narrow: dict[str, Op] = {n.name: replace(n.op, widest=weight_max) for n in self.graph.nodes if isinstance(n.op, Recurrent)}
+        return quantize(self.graph.with_ops(narrow), self.ranges, kept, weight_max)
 
 
 def drawn(seed: int, *shape: int) -> Tensor:

@@ -101,11 +101,11 @@ def test_the_fast_path_of_transformer_layers_is_off_for_the_capture_only() -> No
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-TIMM = {
-    "vit_tiny_patch16_224": (dict(img_size=32, patch_size=8, depth=2, num_classes=5), (3, 32, 32)),
-    "mobilevit_xxs": (dict(num_classes=5), (3, 64, 64)),
-    "mobilevitv2_050": (dict(num_classes=5), (3, 64, 64)),
-    "convnext_atto": (dict(num_classes=5), (3, 64, 64)),
+TIMM: dict[str, tuple[dict[str, int], tuple[int, ...]]] = {
+    "vit_tiny_patch16_224": ({"img_size": 32, "patch_size": 8, "depth": 2, "num_classes": 5}, (3, 32, 32)),
+    "mobilevit_xxs": ({"num_classes": 5}, (3, 64, 64)),
+    "mobilevitv2_050": ({"num_classes": 5}, (3, 64, 64)),
+    "convnext_atto": ({"num_classes": 5}, (3, 64, 64)),
 }
 
 

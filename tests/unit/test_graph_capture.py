@@ -131,7 +131,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "adaptive pooling": (lambda: nn.AdaptiveAvgPool2d(3), (3, 8, 8), "not multiples"),
     "dilated pooling": (lambda: nn.MaxPool2d(2, dilation=2), (3, 8, 8), "dilated"),
     "batch norm without statistics": (lambda: nn.BatchNorm2d(3, track_running_stats=False), (3, 8, 8), "statistics"),
-    "instance norm": (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.InstanceNorm2d(4)), (3, 8, 8), "^1: .*"),
     "circular padding": (lambda: nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), (3, 8, 8), "circular|copy|slice|pad"),
     "wide replicate": (lambda: nn.ReplicationPad2d(2), (3, 8, 8), "replicate"),
     "corners": (lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), (3, 8, 8), "align_corners"),

@@ -8,7 +8,7 @@ from edgelr.graph.ops.curves import Elu, Gelu, Tanh
 from edgelr.graph.ops.elementwise import Add, Mul, Requantize, Shift
 from edgelr.graph.ops.linear import Linear
 from edgelr.graph.ops.matmul import MatMul
-from edgelr.graph.ops.norm import LayerNorm
+from edgelr.graph.ops.norm import GroupNorm, LayerNorm
 from edgelr.graph.ops.pooling import GlobalMean, MaxPool
 from edgelr.graph.ops.resize import Bilinear, Nearest
 from edgelr.graph.ops.shaping import Concat, Pad, Permute, Reshape
@@ -18,6 +18,7 @@ from edgelr.graph.ops.transposed import ConvTranspose
 
 __all__ = [
     "NO_CLAMP", "RELU", "RELU6", "Add", "AddConstant", "Bilinear", "Concat", "Conv", "ConvTranspose", "Dequantize", "Elu", "Gelu",
-    "GlobalMean", "LayerNorm", "LeakyRelu", "Linear", "MatMul", "MaxPool", "Mul", "MulConstant", "Nearest", "Op", "Pad", "Permute",
+    "GlobalMean", "GroupNorm", "LayerNorm", "LeakyRelu", "Linear", "MatMul", "MaxPool", "Mul", "MulConstant", "Nearest", "Op", "Pad",
+    "Permute",
     "Quantize", "Requantize", "Reshape", "Shape", "Shift", "Sigmoid", "Slice", "Softmax", "Tanh", "Weighted",
 ]

@@ -51,8 +51,9 @@ class Gelu(_Curve):
     """x * Phi(x), Phi the normal distribution's integral or its approximation by tanh (Hendrycks & Gimpel 2016, arXiv 1606.08415)."""
 
     approximate: bool = False
-    slow_on_integers: ClassVar[str] = ("a table of integers is no faster than the curve in float: ViT-tiny of 4 blocks took 5.1 ms with it and "
-                                       "4.8 ms without in LiteRT (tools/bench_attention.py)")
+    slow_on_integers: ClassVar[str] = (
+        "a table of integers is no faster than the curve in float: ViT-tiny of 4 blocks took 5.1 ms with it and 4.8 ms without in LiteRT "
+        "(tools/bench_attention.py)")
 
     def run(self, *inputs: Tensor) -> Tensor:
         return F.gelu(inputs[0], approximate="tanh" if self.approximate else "none")

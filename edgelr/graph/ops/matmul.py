@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from edgelr.graph.arithmetic import FLOAT32_EXACT, IntegerWeights, centred, f32, requantize
-from edgelr.graph.ops.base import NO_CLAMP, Clamp, NodeLike, OnnxSpeller, Op, Shape, TfliteSpeller, bounded
+from edgelr.graph.ops.base import NodeLike, OnnxSpeller, Op, Shape, TfliteSpeller
 from edgelr.vocabulary import Grid
 
 
@@ -23,7 +23,6 @@ class MatMul(Op):
 
     turn_a: bool = False
     turn_b: bool = False
-    clamp: Clamp = NO_CLAMP
     slow_on_integers: ClassVar[str] = (
         "LiteRT multiplies activations on integers without XNNPACK: ViT-tiny of 4 blocks took 13.2 ms with it and 4.8 ms without; "
         "ONNX Runtime 6.5 and 5.8 ms (tools/bench_attention.py)")
@@ -37,7 +36,7 @@ class MatMul(Op):
         return (a.mT if self.turn_a else a) @ (b.mT if self.turn_b else b)
 
     def run(self, *inputs: Tensor) -> Tensor:
-        return bounded(self._product(*inputs), self.clamp)
+        return self._product(*inputs)
 
     def integer(self, inputs: Sequence[Tensor], grids: Sequence[Grid], out: Grid, weights: IntegerWeights | None) -> Tensor:
         """MLAS's QGEMM: the exact int32 sum times float32(sa * sb) / sy, as for weights."""

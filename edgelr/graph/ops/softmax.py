@@ -24,8 +24,9 @@ class Softmax(Op):
     axis: int
     mask: Tensor | None = None
     fixed: ClassVar[Grid | None] = UNIT
-    slow_on_integers: ClassVar[str] = ("LiteRT's integer softmax is not XNNPACK's: ViT-tiny of 4 blocks took 5.7 ms with it and 4.8 ms "
-                                       "without; ONNX Runtime 7.9 and 5.8 ms (tools/bench_attention.py)")
+    slow_on_integers: ClassVar[str] = (
+        "LiteRT's integer softmax is not XNNPACK's: ViT-tiny of 4 blocks took 5.7 ms with it and 4.8 ms without; ONNX Runtime 7.9 and "
+        "5.8 ms (tools/bench_attention.py)")
 
     def float_reason(self, format: Literal["tflite", "onnx"]) -> str:
         return "" if self.mask is None else "neither runtime masks a softmax on integers"

@@ -1,0 +1,57 @@
+"""What a run works on, opened and checked before any work: every room of the journey gets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from edgelr.data import Data, Split
+from edgelr.devices import Target, load_target
+from edgelr.pipeline.candidates import Factors
+from edgelr.pipeline.log import Log
+from edgelr.pipeline.machine import Machine, machine_of
+from edgelr.pipeline.metrics import Metric, metric_of
+from edgelr.pipeline.produce import Batches
+from edgelr.pipeline.settings import Settings, preflight
+from edgelr.pipeline.source import Source, held_out, read
+
+
+@dataclass(frozen=True)
+class Job:
+    """``out`` is the folder to write, None for none. Results are told on ``held``, which nothing that chooses ever sees."""
+
+    settings: Settings
+    out: Path | None
+    target: Target
+    machine: Machine
+    source: Source
+    data: Data
+    held: Split
+    held_name: str
+    metric: Metric
+    calibration: Batches
+    factors: Factors
+    log: Log
+
+    @property
+    def dynamic_refused(self) -> str:
+        """Why no file of this run may have the dynamic form; "" where it may."""
+        return "; ".join(filter(None, (self.target.dynamic_refused(r) for r in self.machine.runtimes.values())))
+
+
+def opened(settings: Settings, model: nn.Module | None, data: Data | None, log: Log) -> Job:
+    """Read network and data, and check everything that can be known before work. Raises UsageError and BadInputError."""
+    out = preflight(settings.out, settings.force) if settings.out else None
+    target = load_target(settings.target)
+    machine = machine_of(target, settings.formats)
+    with log.stage("read"):
+        source, data = read(settings, model, data)
+        for warning in source.warnings:
+            log.say(f"warning: {warning}")
+        held, held_name = held_out(data)
+        metric = metric_of(settings.metric, held)
+        log.say(f"{source.name}: {len(source.all_layers)} layers with parameters, {source.params:,} parameters")
+    calibration = Batches(data, settings.calibration_samples)
+    return Job(settings, out, target, machine, source, data, held, held_name, metric, calibration, Factors(source), log)
