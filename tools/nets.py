@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -86,22 +86,23 @@ class MobileNetV3Small(nn.Module):
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
 
 
-def _fit_batch_norm(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
-    """Batch norm statistics of standard normal inputs."""
+def fit_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    """Batch norm statistics: the plain mean over batches of inputs."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
             module.momentum = None  # the plain mean over all batches
     model.train()
     with torch.no_grad():
-        for _ in range(4):
-            model(torch.randn(8, *shape))
+        for x in batches:
+            model(x)
     return model.eval()
 
 
 def _random(name: str, build: Callable[[], nn.Module]) -> Case:
     torch.manual_seed(0)
     shape = (3, 224, 224)
-    model = _fit_batch_norm(build(), shape)
+    model = fit_batch_norm(build(), (torch.randn(8, *shape) for _ in range(4)))
     x = torch.randn(CALIBRATION + HELD_OUT, *shape)
     return Case(name, model, shape, x[:CALIBRATION], x[CALIBRATION:], "random weights, normal noise")
 
@@ -128,16 +129,23 @@ def _order(n: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(0))
 
 
-def resnet20(shared: Path) -> Case:
+def _cifar10(name: str, model: nn.Module, weights: str, shared: Path) -> Case:
     from safetensors.torch import load_file
 
+    model.load_state_dict(load_file(shared / "models" / weights))
     source = _module(shared / "models" / "resnet_cifar.py")
-    model = source.resnet20()
-    model.load_state_dict(load_file(shared / "models" / "resnet20_cifar10.safetensors"))
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (source.MEAN, source.STD))
     parts = [(_images(shared / "data" / f"cifar10_{part}_jpeg.npz", _order(n)[:take]) / 255 - mean) / std
              for part, n, take in (("train", 50_000, CALIBRATION), ("test", 10_000, HELD_OUT))]
-    return Case("ResNet-20", model.eval(), (3, 32, 32), *parts, "CIFAR-10 (JPEG copy)")
+    return Case(name, model.eval(), (3, 32, 32), *parts, "CIFAR-10 (JPEG copy)")
+
+
+def resnet20(shared: Path) -> Case:
+    return _cifar10("ResNet-20", _module(shared / "models" / "resnet_cifar.py").resnet20(), "resnet20_cifar10.safetensors", shared)
+
+
+def vgg16(shared: Path) -> Case:
+    return _cifar10("VGG-16", _module(shared / "models" / "vgg_cifar.py").vgg16(), "vgg16_cifar10.safetensors", shared)
 
 
 def mobilenet_v2(shared: Path) -> Case:
@@ -164,5 +172,5 @@ def resnet18(shared: Path) -> Case:
 
 
 CASES: dict[str, Callable[[Path], Case]] = {
-    f.__name__: f for f in (resnet20, mobilenet_v2, mobilenet_v3_small, efficientnet_lite0, resnet18)
+    f.__name__: f for f in (resnet20, vgg16, mobilenet_v2, mobilenet_v3_small, efficientnet_lite0, resnet18)
 }

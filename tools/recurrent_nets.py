@@ -68,7 +68,7 @@ def hapt() -> Task:
 
 
 def fsdd() -> Task:
-    """One second as 50 steps of 40 log-mel bands, standardised; the speakers theo and nicolas are the test set, a tenth of the rest validation."""
+    """One second as 50 steps of 40 log-mel bands, standardised; theo and nicolas are the test set, a tenth of the others validation."""
     with np.load(SHARED / "fsdd.npz") as held:
         audio, offsets, digit, speaker = held["audio"], held["offsets"], held["digit"].astype(np.int64), held["speaker"]
     x = np.stack([_log_mel(audio[a:b].astype(np.float32) / 32768) for a, b in pairwise(offsets)])

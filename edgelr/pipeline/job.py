@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from edgelr.data import Data, Split
-from edgelr.devices import Target, load_target
+from edgelr.devices import Target, load_target, saturates
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.machine import Machine, machine_of
@@ -45,6 +45,9 @@ def opened(settings: Settings, model: nn.Module | None, data: Data | None, log: 
     """Read network and data, and check everything that can be known before work. Raises UsageError and BadInputError."""
     out = preflight(settings.out, settings.force) if settings.out else None
     target = load_target(settings.target)
+    if target.name == "host" and "onnxruntime" in target.runtimes and saturates():
+        target = replace(target, weight_bits=7)
+        log.say("note: 7-bit weights, since this processor has no VNNI and its int8 kernels saturate with 8")
     machine = machine_of(target, settings.formats)
     with log.stage("read"):
         source, data = read(settings, model, data)

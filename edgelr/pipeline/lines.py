@@ -93,6 +93,7 @@ def artifacts(
                 j.reference,
                 latency,
                 accounting=OpGroup.of(j.rows),
+                channels_last=j.channels_last,
             )
         )
     return tuple(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -69,7 +69,7 @@ class Precision:
         known: list[tuple[Spelling, dict[str, Kept], Quantized]] = []
         for format in formats:
             spelling = self.forms.get(format, Form()).recurrent
-            written = spelled(graph, spelling, self.weight_max)
+            written = spelled(graph, spelling)
             kept = self.kept(written, format)
             q = next((q for was, k, q in known if (was, k) == (spelling, kept)), None)
             if q is None:
@@ -79,12 +79,11 @@ class Precision:
         return made
 
 
-def spelled(graph: Graph, spelling: Spelling, weight_max: int) -> Graph:
+def spelled(graph: Graph, spelling: Spelling) -> Graph:
     """The graph with its recurrent layers as the spelling says."""
     if not layers(graph):
         return graph
-    graph = in_form(linear_before(graph) if spelling == "linear" else graph, "loop" if spelling == "loop" else "fused")
-    return graph.with_ops({name: replace(op, widest=weight_max) for name, op in layers(graph).items()})
+    return in_form(linear_before(graph) if spelling == "linear" else graph, "loop" if spelling == "loop" else "fused")
 
 
 def matches(node: str, pattern: str) -> bool:

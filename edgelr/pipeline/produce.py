@@ -54,6 +54,7 @@ class Judged:
     reference: str
     ops: OpAccount
     rows: tuple[OpRow, ...] = ()
+    channels_last: bool | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -128,9 +129,10 @@ def judge(
         strange = [(r.name, r.type) for r in unexplained(rows)] if settings.via == "direct" else ops.float_ops
         notes = [f"model.int8.{format}: {name} ({kind}) runs in float" for name, kind in strange]
         notes += [f"model.int8.{format}: {name} ({kind}) moves data and is not in the source" for name, kind in excess]
+        last = product.graph.input in layout_of(product.graph).channels_last if format == "tflite" else None
         compared = told(settings, format, product.quantized[format], len(x))
         agreed, noise = agreement(outputs, None, reference), sqnr_db(own, outputs)
-        result[format] = Judged(score, agreed, noise, compared, ops, rows, tuple(notes))
+        result[format] = Judged(score, agreed, noise, compared, ops, rows, last, tuple(notes))
     return result
 
 

@@ -47,16 +47,17 @@ def recheck(folder: Path, tell: Callable[[str], None]) -> list[str]:
             )
         findings.append(f"{file.name}: {ops.int8} int8 operations, {ops.dynamic} dynamic, {ops.float} float, {ops.layout_ops} of layout")
         tell(f"running {file.name}")
-        outputs[artifact.format] = np.array(run_isolated(run_samples, file, artifact.format, list(report.model.inputs[0]), report.seed))
+        last, shape = artifact.channels_last is not False, list(report.model.inputs[0])
+        outputs[artifact.format] = np.array(run_isolated(run_samples, file, artifact.format, shape, report.seed, last))
         findings.append(f"{file.name}: runs on {SAMPLES} random samples, all outputs finite")
     findings += _alike(outputs)
     findings += _budgets(report)
     return findings
 
 
-def run_samples(path: str, format: Any, shape: list[int], seed: int) -> list[list[float]]:
+def run_samples(path: str, format: Any, shape: list[int], seed: int, channels_last: bool) -> list[list[float]]:
     """A file's outputs on seeded random samples (called in a process of its own)."""
-    session = open_session(Path(path).read_bytes(), format)
+    session = open_session(Path(path).read_bytes(), format, channels_last=channels_last)
     x = np.random.default_rng(seed).standard_normal((SAMPLES, *shape[1:])).astype(np.float32)
     y = session.run(x).reshape(SAMPLES, -1)
     if not np.isfinite(y).all():

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -13,7 +13,8 @@ from edgelr.errors import BadInputError
 from edgelr.graph import Graph, IntegerWeights, Node, run
 from edgelr.graph.arithmetic import WEIGHT_MAX, quantize_weights, weight_scales
 from edgelr.graph.mixed import mixed, necessary
-from edgelr.graph.ops import Add, Mul, Weighted
+from edgelr.graph.ops import Add, Bilinear, Mul, Weighted
+from edgelr.graph.recurrent import layers
 from edgelr.quantization.grids import SMALLEST_SCALE, Range, assign, separated, tied_groups
 from edgelr.quantization.observers import OBSERVERS, Method
 from edgelr.vocabulary import Grid, Kept, Numbers
@@ -65,7 +66,8 @@ def quantize(graph: Graph, ranges: Mapping[str, Range], kept: Mapping[str, Kept]
     ``kept`` says what doesn't compute on integers (None: only what no runtime can). ``weight_max`` bounds the integer weights: 63 for
     x86 processors without VNNI, whose kernels add two products in 16 bits.
     """
-    split, kept, floats = mixed(graph, necessary(graph) if kept is None else kept)
+    recurrent = {name: replace(op, widest=weight_max) for name, op in layers(graph).items()}
+    split, kept, floats = mixed(graph.with_ops(recurrent), necessary(graph) if kept is None else kept)
     ready = separated(split, floats)
     known = dict(ranges)
     for node in ready.nodes:  # a boundary, or a Requantize that separation put in, sees what its input sees
@@ -73,6 +75,10 @@ def quantize(graph: Graph, ranges: Mapping[str, Range], kept: Mapping[str, Kept]
             known[node.name] = known[node.inputs[0] if node.inputs[0] in known else node.name.removesuffix("/unbounded")]
     grids, groups = assign(ready, known, floats), tied_groups(ready, floats)
     for node in ready.nodes:
+        if isinstance(node.op, Bilinear) and node.name in grids and grids[node.name] == grids[node.inputs[0]]:
+            # on one grid ONNX Runtime interpolates otherwise: the output gets the next scale
+            larger = float(np.nextafter(np.float32(grids[node.name].scale), np.float32(np.inf)))
+            grids |= {v: Grid(larger, g.zero_point) for v, g in grids.items() if groups[v] == groups[node.name]}
         least = _least_scale(node, grids, weight_max)
         if node.name in grids and grids[node.name].scale < least:
             grids |= {v: Grid(float(np.float32(least)), grids[v].zero_point) for v in grids if groups[v] == groups[node.name]}

@@ -143,7 +143,7 @@ def test_inputs_unlike_those_of_training_are_told_before_any_work(inputs: Path, 
     assert done.code == 0, done.err
     lines = done.err.splitlines()
     warned = next(i for i, line in enumerate(lines) if "warning: the inputs don't look like the training inputs" in line)
-    assert warned < next(i for i, line in enumerate(lines) if "writing dense int8" in line)
+    assert warned < next(i for i, line in enumerate(lines) if "writing the dense network" in line)
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert any("don't look like the training inputs" in w for w in report["warnings"])
     assert "don't look like" in (tmp_path / "out" / "report.html").read_text("utf-8").replace("&#39;", "'")
