@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import nets
 import numpy as np
@@ -56,7 +55,7 @@ class Job:
     parts: Callable[[Path, bool], Parts]
     on: str
     batch: int = 10
-    forced: int = 4
+    forced: int = 10
     labelled: bool = False
     methods: tuple[Method, ...] = ("minmax",)
 
@@ -120,9 +119,9 @@ def halved(shared: Path, calibration: Split) -> Graph:
 
 def jobs() -> dict[str, Job]:
     found = {
-        "resnet20": Job("ResNet-20", trained(nets.resnet20), cifar(10_000), "CIFAR-10", 100, 16, True, METHODS),
-        "resnet20-half": Job("ResNet-20, half of each layer's parameters", halved, cifar(10_000), "CIFAR-10", 100, 16, True),
-        "vgg16": Job("VGG-16", trained(nets.vgg16), cifar(2_000), "CIFAR-10", 50, 8, True),
+        "resnet20": Job("ResNet-20", trained(nets.resnet20), cifar(10_000), "CIFAR-10", 100, 64, True, METHODS),
+        "resnet20-half": Job("ResNet-20, half of each layer's parameters", halved, cifar(10_000), "CIFAR-10", 100, 64, True),
+        "vgg16": Job("VGG-16", trained(nets.vgg16), cifar(2_000), "CIFAR-10", 50, 32, True),
         "efficientnet-lite0": Job("EfficientNet-Lite0", trained(nets.efficientnet_lite0), all_photos, "photos"),
         "resnet18": Job("ResNet-18, random weights", fitted(nets.resnet18), photos, "photos"),
         "mobilenet-v2": Job("MobileNetV2, random weights", fitted(nets.mobilenet_v2), photos, "photos"),
@@ -233,7 +232,8 @@ def main() -> None:
     chosen = parser(__doc__, "exact").parse_args()
     need(chosen.shared, *FILES)
     found = jobs()
-    cells = Cells(chosen.out, {"quick": chosen.quick, "torch": torch.__version__})
+    sizes = {name: (job.batch, job.forced, *job.methods) for name, job in found.items()}
+    cells = Cells(chosen.out, {"quick": chosen.quick, "torch": torch.__version__, **sizes})
     for name, job in found.items():
         measured(job, name, chosen.shared, chosen.quick, cells)
     by_network, by_kind, low = forced_tables(cells, found)

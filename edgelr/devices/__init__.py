@@ -1,6 +1,6 @@
 """Devices: the only room that touches the outside world. Targets, sessions of the runtimes, measuring, and isolation."""
 from edgelr.devices.clock import Stopwatch
-from edgelr.devices.host import describe_host, saturates, open_session
+from edgelr.devices.host import describe_host, open_session, saturates
 from edgelr.devices.isolate import run_isolated
 from edgelr.devices.measure import Measurement, measure
 from edgelr.devices.ort import kernel_times
@@ -23,5 +23,6 @@ __all__ = [
     "measure",
     "open_session",
     "run_isolated",
+    "saturates",
     "spread",
 ]

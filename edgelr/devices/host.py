@@ -60,7 +60,7 @@ def describe_host() -> dict[str, Any]:
 def saturates() -> bool:
     """Whether this processor's int8 kernels add two products in 16 bits: x86-64 without VNNI. ONNX Runtime then needs 7-bit weights.
 
-    Measured under emulation (Haswell, onnxruntime 1.31.1): with weights up to 64 outputs are those of a processor with VNNI, from 65 on not.
+    Measured under emulation (Haswell, onnxruntime 1.31.1): weights up to 64 give the outputs of a processor with VNNI, 65 does not.
     """
     return platform.machine().lower() in ("x86_64", "amd64") and not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(describe_host()["isa"])
 

@@ -74,12 +74,14 @@ def dequantize(q: Tensor, grid: Grid) -> Tensor:
     return centred(q, grid).to(torch.float32) * f32(grid.scale)
 
 
-def quantize_weights(weight: Tensor, bias: Tensor, input_scale: float, weight_max: int = WEIGHT_MAX) -> IntegerWeights:
-    """Per output channel, symmetric in [-weight_max, weight_max]; bias int32 at input_scale * scale.
+def quantize_weights(weight: Tensor, bias: Tensor, input_scale: float, weight_max: int = WEIGHT_MAX,
+                     scale: Tensor | None = None) -> IntegerWeights:
+    """Per output channel, symmetric in [-weight_max, weight_max]; bias int32 at input_scale * scale. ``scale`` [n] float32 is that of the
+    largest weights, or as given.
 
     A channel whose bias would not fit into int32 gets a larger scale: coarser weights there beat an overflow.
     """
-    scale = weight_scales(weight, bias, input_scale, weight_max)
+    scale = weight_scales(weight, bias, input_scale, weight_max) if scale is None else torch.maximum(scale, _room(bias, input_scale).float())
     shape = (-1, *(1,) * (weight.dim() - 1))
     q = torch.round(weight.detach().float() / scale.view(shape)).clamp_(-weight_max, weight_max).to(torch.int8)
     bias_scale = (torch.tensor(input_scale, dtype=torch.float32) * scale).double()
@@ -89,5 +91,9 @@ def quantize_weights(weight: Tensor, bias: Tensor, input_scale: float, weight_ma
 def weight_scales(weight: Tensor, bias: Tensor, input_scale: float, weight_max: int = WEIGHT_MAX) -> Tensor:
     """Float32 scale of each output channel: its largest weight at ``weight_max``, or more where its bias would not fit."""
     largest = weight.detach().abs().flatten(1).amax(1).double()
-    room = bias.detach().double().abs() / (input_scale * BIAS_MAX)
-    return torch.maximum(torch.maximum(largest / weight_max, room), torch.tensor(1e-12, dtype=torch.float64)).float()
+    return torch.maximum(torch.maximum(largest / weight_max, _room(bias, input_scale)), torch.tensor(1e-12, dtype=torch.float64)).float()
+
+
+def _room(bias: Tensor, input_scale: float) -> Tensor:
+    """The weight scale of each channel below which its bias does not fit, float64."""
+    return bias.detach().double().abs() / (input_scale * BIAS_MAX)

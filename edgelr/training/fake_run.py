@@ -1,74 +1,21 @@
-"""The fake-quantised run of a graph on the grid: in float, on the values that the integer run has, with gradients for all that is learnt.
-
-What is learnt is held relative to the calibrated grid, so that one learning rate fits every layer of every network: weights move in
-steps of their channel's grid, biases in steps of their output's, scales by their logarithm. Nothing learnt is the calibrated net, exactly.
-Adam moves all weights of a sum at once, so that its result moves by their number: where more than ``FAN_IN`` weights make a sum they
-move by so much less (1 / fan-in: Yang et al., arXiv 2203.03466, table 3).
-"""
+"""The fake-quantised run of a graph on the grid: in float, on the values that the integer run has, with gradients for all that is learnt."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf, log
 
 import torch
 from torch import Tensor
 
-from edgelr.graph import Graph, Node, Op
+from edgelr.graph import Graph, Node
 from edgelr.graph.arithmetic import WEIGHT_MAX, f32, weight_scales
 from edgelr.graph.ops import NO_CLAMP, Weighted
+from edgelr.graph.ops.recurrent import Recurrent
 from edgelr.quantization import Quantized
 from edgelr.quantization.grids import tied_groups
-from edgelr.training.lsq import fake_quantize, fake_quantize_weight
-from edgelr.vocabulary import Numbers
-
-FAN_IN = 128
-
-
-@dataclass(frozen=True, eq=False)
-class Learnt:
-    """One operation's weight and bias as they were and what training adds: ``steps`` (weight's shape), ``shift`` [n], ``growth`` [n].
-
-    weight + unit * min(1, FAN_IN / fan-in) * steps; bias + bias_unit * shift; scale = unit * exp(growth).
-    """
-
-    op: Weighted
-    numbers: Numbers
-    unit: Tensor
-    bias_unit: Tensor
-    steps: Tensor
-    shift: Tensor
-    growth: Tensor
-
-    @staticmethod
-    def of(op: Weighted, numbers: Numbers, unit: Tensor, bias_unit: float) -> Learnt:
-        zeros = (torch.zeros_like(v, requires_grad=True) for v in (op.weight.detach(), op.bias.detach(), unit))
-        return Learnt(op, numbers, unit, f32(bias_unit), *zeros)
-
-    @property
-    def weight(self) -> Tensor:
-        share = min(1.0, FAN_IN / self.op.weight[0].numel())
-        unit = self.unit.view(-1, *(1,) * (self.op.weight.dim() - 1)) * share
-        return torch.addcmul(self.op.weight.detach(), unit, self.steps)
-
-    @property
-    def bias(self) -> Tensor:
-        return torch.addcmul(self.op.bias.detach(), self.bias_unit, self.shift)
-
-    @property
-    def scale(self) -> Tensor:
-        return self.unit * self.growth.exp()
-
-    def running(self, weight_max: int) -> Op:
-        """The operation with the weight that the numbers it computes in leave it."""
-        weight, bias = self.weight, self.bias
-        if self.numbers == "int8":
-            return _with(self.op, fake_quantize_weight(weight, self.scale, weight_max), bias)
-        if self.numbers == "dynamic":  # the kernel's scales are those of the largest weights: nothing to learn there
-            stored = _with(self.op, weight.detach(), bias).stored_dynamic()
-            assert isinstance(stored, Weighted)
-            weight = weight + (stored.weight - weight).detach()
-        return _with(self.op, weight, bias)
+from edgelr.training.learnt import Learnt, LearntRecurrent, LearntWeighted
+from edgelr.training.lsq import fake_quantize
 
 
 class FakeQuantized:
@@ -85,17 +32,19 @@ class FakeQuantized:
         self.groups = tied_groups(q.graph, floats)
         self.growths = {g: torch.zeros((), requires_grad=True) for g in _learnable(q.graph, self.groups)}
         self.most = _most_growth(q, self.groups)
-        self.learnt = {n.name: self._learnt(n, n.op) for n in q.graph.nodes if isinstance(n.op, Weighted)}
+        self.learnt: dict[str, Learnt] = {n.name: self._weighted(n, n.op) for n in q.graph.nodes if isinstance(n.op, Weighted)}
+        self.learnt |= {n.name: LearntRecurrent.of(n.op, q.numbers(n.name)) for n in q.graph.nodes if isinstance(n.op, Recurrent)}
         # the integer run bounds by saturation alone, and so does this one
         self._ops = {n.name: replace(n.op, clamp=NO_CLAMP) if n.name in q.grids and n.op.clamp != NO_CLAMP else n.op  # type: ignore[type-var]
                      for n in q.graph.nodes}
 
-    def _learnt(self, node: Node, op: Weighted) -> Learnt:
+    def _weighted(self, node: Node, op: Weighted) -> LearntWeighted:
         q = self.q
         unit = q.weights[node.name].scale if node.name in q.weights else weight_scales(op.weight, torch.zeros_like(op.bias), 1.0)
         reals = max(float(op.bias.detach().abs().max()) / WEIGHT_MAX, float(unit.max()))
         plain = replace(op, clamp=NO_CLAMP) if node.name in q.grids else op  # type: ignore[type-var]
-        return Learnt.of(plain, q.numbers(node.name), unit, q.grids[node.name].scale if node.name in q.grids else reals)
+        bias_unit = q.grids[node.name].scale if node.name in q.grids else reals
+        return LearntWeighted.of(plain, q.numbers(node.name), self.weight_max, unit, bias_unit)
 
     def scale(self, value: str) -> Tensor:
         """The scale of a value's grid: 0-d float32, differentiable where it is learnt."""
@@ -115,7 +64,7 @@ class FakeQuantized:
 
         values = {graph.input: on_grid(graph.input, x)}
         for node in graph.nodes:
-            op = self.learnt[node.name].running(self.weight_max) if node.name in self.learnt else self._ops[node.name]
+            op = self.learnt[node.name].running() if node.name in self.learnt else self._ops[node.name]
             result = op.run(*(values[i] for i in node.inputs))
             moved = op.tied and op.range() in (None, (0.0, 0.0))  # such values are on the grid already
             values[node.name] = result if moved else on_grid(node.name, result)
@@ -126,21 +75,21 @@ class FakeQuantized:
 
     def weights(self) -> list[Tensor]:
         """What moves in steps of a grid: weights and biases."""
-        return [p for w in self.learnt.values() for p in (w.steps, w.shift)]
+        return [p for w in self.learnt.values() for p in w.moving()]
 
     def scales(self) -> list[Tensor]:
         """Logarithms of scales, of values and of weights."""
-        return [*self.growths.values(), *(w.growth for w in self.learnt.values() if w.numbers == "int8")]
+        return [*self.growths.values(), *(w.growth for w in self.on_grid().values())]
+
+    def on_grid(self) -> dict[str, LearntWeighted]:
+        """What has integer weights of learnt scales."""
+        return {name: w for name, w in self.learnt.items() if isinstance(w, LearntWeighted) and w.numbers == "int8"}
 
     def keep_bounds(self) -> None:
         """Take scales back that grew beyond a bound. Call after each step."""
         with torch.no_grad():
             for group, growth in self.growths.items():
                 growth.clamp_(max=self.most[group])
-
-
-def _with(op: Weighted, weight: Tensor, bias: Tensor) -> Weighted:
-    return replace(op, weight=weight, bias=bias)  # type: ignore[type-var]
 
 
 def _learnable(graph: Graph, groups: Mapping[str, str]) -> list[str]:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgelr.graph import Graph, IntegerWeights, Node
-from edgelr.graph.arithmetic import BIAS_MAX, f32, quantize_weights
-from edgelr.graph.ops import Add, Mul
+from edgelr.graph import Graph, Node, Op
+from edgelr.graph.arithmetic import quantize_weights
+from edgelr.graph.ops import Add, Mul, Weighted
 from edgelr.quantization import Quantized
 from edgelr.quantization.calibrate import COARSEST_UNIT
 from edgelr.quantization.grids import SMALLEST_SCALE
@@ -76,28 +76,23 @@ def trained(fake: FakeQuantized) -> Quantized:
     q = fake.q
     with torch.no_grad():
         grids = {v: replace(grid, scale=float(fake.scale(v))) for v, grid in q.grids.items()}
-        ops = {name: replace(q.graph.node(name).op, weight=w.weight, bias=w.bias) for name, w in fake.learnt.items()}  # type: ignore[type-var]
-        scales = {name: w.scale for name, w in fake.learnt.items() if w.numbers == "int8"}
-        graph = q.graph.with_ops(ops)
+        scales = {name: w.scale for name, w in fake.on_grid().items()}
+        graph = q.graph.with_ops({name: _as_written(w.op, q.graph.node(name).op) for name, w in fake.learnt.items()})
         grids = _floored(graph, grids, scales, fake.groups)
         weights = {}
         for node in graph.nodes:
-            if node.name in scales:
-                op, scale = fake.learnt[node.name], scales[node.name]
-                weights[node.name] = _integers(op.weight, op.bias, scale, grids[node.inputs[0]].scale, fake.weight_max)
-            elif node.name in q.weights:
-                op = fake.learnt[node.name]
-                weights[node.name] = quantize_weights(op.weight, torch.zeros_like(op.bias), 1.0, fake.weight_max)
+            if node.name in q.weights and isinstance(node.op, Weighted):
+                op, scale = node.op, scales.get(node.name)
+                if scale is None:  # dynamic: by the rule of calibration
+                    weights[node.name] = quantize_weights(op.weight, torch.zeros_like(op.bias), 1.0, fake.weight_max)
+                else:
+                    weights[node.name] = quantize_weights(op.weight, op.bias, grids[node.inputs[0]].scale, fake.weight_max, scale)
     return Quantized(graph, grids, weights, q.kept)
 
 
-def _integers(weight: Tensor, bias: Tensor, scale: Tensor, input_scale: float, weight_max: int) -> IntegerWeights:
-    """As ``quantize_weights``, by the given scales; a channel whose bias would not fit into int32 gets a larger one."""
-    room = (bias.double().abs() / (input_scale * BIAS_MAX)).float()
-    scale = torch.maximum(scale, room)
-    integers = torch.round(weight / scale.view(-1, *(1,) * (weight.dim() - 1))).clamp_(-weight_max, weight_max).to(torch.int8)
-    bias_scale = (f32(input_scale) * scale).double()
-    return IntegerWeights(integers, scale, torch.round(bias.double() / bias_scale).clamp_(-BIAS_MAX, BIAS_MAX).to(torch.int32))
+def _as_written(op: Op, was: Op) -> Op:
+    """A trained operation with the clamp that the fake-quantised run left to the grid."""
+    return replace(op, clamp=was.clamp) if isinstance(op, Weighted) else op  # type: ignore[type-var]
 
 
 def _floored(graph: Graph, grids: Mapping[str, Grid], scales: Mapping[str, Tensor], groups: Mapping[str, str]) -> dict[str, Grid]:

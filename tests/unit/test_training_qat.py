@@ -240,8 +240,8 @@ def test_seven_bit_weights_stay_seven_bits() -> None:
 def test_a_large_bias_still_widens_its_channel_s_scale_instead_of_overflowing() -> None:
     fake = FakeQuantized(calibrated())
     with torch.no_grad():
-        fake.learnt["last"].growth.fill_(-25.0)
-        fake.learnt["last"].shift.fill_(200.0)
+        fake.on_grid()["last"].growth.fill_(-25.0)
+        fake.on_grid()["last"].bias.steps.fill_(200.0)
     after = trained(fake)
     ours, scale_in = after.weights["last"], after.grids[after.graph.node("last").inputs[0]].scale
     assert int(ours.bias.abs().max()) <= BIAS_MAX

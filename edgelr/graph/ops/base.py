@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgelr.graph.arithmetic import IntegerWeights, quantize_weights
+from edgelr.graph.arithmetic import WEIGHT_MAX, IntegerWeights, quantize_weights
 from edgelr.vocabulary import Grid, Numbers
 
 Shape = tuple[int, ...]
@@ -144,8 +144,8 @@ class Weighted(Op):
     weight: Tensor
     bias: Tensor
 
-    def stored_dynamic(self) -> Op:
-        q = quantize_weights(self.weight, torch.zeros_like(self.bias), 1.0)
+    def stored_dynamic(self, weight_max: int = WEIGHT_MAX) -> Op:
+        q = quantize_weights(self.weight, torch.zeros_like(self.bias), 1.0, weight_max)
         weight = q.weight.float() * q.scale.view(-1, *(1,) * (self.weight.dim() - 1))
         return replace(self, weight=weight)  # type: ignore[type-var]
 
