@@ -31,6 +31,7 @@ from edgelr.pipeline.source import first, gathered, inspect
 from edgelr.quantization import Method, Quantized, calibrate
 from edgelr.vocabulary import Choice, Plan
 
+TIE = "those not equal lie, of the middle of two steps, within steps"
 AGREEING = 0.995  # share of samples that a .tflite is to decide as the simulator does
 METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
 CIFAR = ("data/cifar10_train_jpeg.npz", "data/cifar10_test_jpeg.npz")
@@ -106,7 +107,8 @@ def halved(shared: Path, calibration: Split) -> Graph:
     modules = dict(source.folded.named_modules())
     layers = [w for w in source.layers if schemes_of(modules[w.name])[0]]
     moments = collect_moments(source.folded, [w.name for w in layers], first(calibration, 512))
-    chosen, decompositions = {}, {}
+    chosen: dict[str, tuple[float, Choice]] = {}
+    decompositions = {}
     for layer in layers:
         for scheme in schemes_of(modules[layer.name])[0]:
             made = decompositions[layer.name, scheme] = decompose(modules[layer.name], scheme, moments[layer.name])
@@ -157,7 +159,7 @@ def measured(job: Job, name: str, shared: Path, quick: bool, cells: Cells) -> No
         cells.cell(f"{name} {method} forced", lambda method=method: forced(quantized(method), gathered(parts.test, job.forced)[0]))
 
 
-def share(part: int, count: int) -> str:
+def share(part: float, count: float) -> str:
     """In per cent, never rounded up to 100."""
     return "100%" if part == count else f"{min(part / count, 0.999999):.4%}"
 
@@ -189,7 +191,7 @@ def whole_table(cells: Cells, found: dict[str, Job]) -> str:
 def forced_tables(cells: Cells, found: dict[str, Job]) -> tuple[str, str, str]:
     """By network, by kind of operation, and the operations that are not as equal as they are to be."""
     networks, low = [], []
-    kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    kinds: dict[str, list[float]] = defaultdict(lambda: [0, 0, 0, 0, 0.0])
     for name, job in found.items():
         for method in job.methods:
             cell = cells.done[f"{name} {method} forced"]
@@ -198,16 +200,18 @@ def forced_tables(cells: Cells, found: dict[str, Job]) -> tuple[str, str, str]:
             seen = f"{len(operations)} of {len(operations) + len(cell['not_held'])}"
             networks.append((job.title, method, cell["samples"], seen, f"{cell['delegated']} of {cell['operators']}", f"{counts:,}",
                              f"{flips:,}", share(counts - flips, counts), max(o[3] for o in operations.values())))
-            for operation, (kind, count, off, worst) in operations.items():
-                total = kinds[kind]
-                total[0], total[1], total[2], total[3] = total[0] + 1, total[1] + count, total[2] + off, max(total[3], worst)
+            for operation, (kind, count, off, worst, far) in operations.items():
+                n, counted, flipped, most, farthest = kinds[kind]
+                kinds[kind] = [n + 1, counted + count, flipped + off, max(most, worst), max(farthest, far)]
                 if off > (1 - ENOUGH) * count:
-                    low.append((job.title, method, f"`{operation}`", kind, f"{off:,} of {count:,}", share(count - off, count)))
-    by_kind = [(k, n, f"{count:,}", f"{off:,}", share(count - off, count), worst) for k, (n, count, off, worst) in sorted(kinds.items())]
+                    of = f"{off:,} of {count:,}"
+                    low.append((job.title, method, f"`{operation}`", kind, of, share(count - off, count), f"{far:.1g}"))
+    by_kind = [(k, n, f"{count:,}", f"{off:,}", share(count - off, count), worst, f"{far:.1g}" if off else "")
+               for k, (n, count, off, worst, far) in sorted(kinds.items())]
     ends = ("values", "not equal", "equal", "largest difference, steps")
     return (table(("network", "ranges", "images", "operations compared", "operators that XNNPACK took", *ends), networks),
-            table(("operation", "of them", *ends), by_kind),
-            table(("network", "ranges", "operation", "kind", "not equal", "equal"), low) if low else "None.")
+            table(("operation", "of them", *ends, TIE), by_kind),
+            table(("network", "ranges", "operation", "kind", "not equal", "equal", TIE), low) if low else "None.")
 
 
 def verdicts(cells: Cells, found: dict[str, Job]) -> str:
@@ -250,7 +254,9 @@ def main() -> None:
         "## Whole networks",
         whole_table(cells, found),
         "## The .tflite, operation by operation",
-        "Each operation is fed the integers that the file computed before it; its result is held against the simulator's on the same.",
+        "Each operation is fed the integers that the file computed before it; its result is held against the simulator's on the same. The "
+        "last column of the two tables below tells why some differ: in exact arithmetic those results lie between two steps, at most so far "
+        "from the middle, and the runtime's own arithmetic rounds them the other way.",
         by_network,
         by_kind,
         f"Operations of which less than {ENOUGH:.2%} of the values are equal:",

@@ -14,6 +14,7 @@ from edgelr.data import Split
 from edgelr.devices import open_session
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.export.layout import layout_of
+from edgelr.graph import Node
 from edgelr.graph.arithmetic import dequantize, quantize
 from edgelr.quantization import Quantized, simulate_integers, step
 
@@ -95,21 +96,36 @@ class Kept:
         return len(names) - delegates, delegates
 
 
+def undecided(q: Quantized, node: Node, inputs: list[torch.Tensor], off: torch.Tensor) -> float:
+    """How far, in steps, the values that differ lie from the middle of two steps, in exact arithmetic: the farthest of them.
+
+    1/2 for an operation with weights, of which this is not worked out.
+    """
+    if node.name in q.weights:
+        return 0.5 if off.any() else 0.0
+    grid = q.grids[node.name]
+    reals = [(v.double() - q.grids[i].zero_point) * q.grids[i].scale for v, i in zip(inputs, node.inputs, strict=True)]
+    steps = (node.op.run(*reals) / grid.scale)[off > 0]
+    return float((steps - steps.floor() - 0.5).abs().max()) if len(steps) else 0.0
+
+
 def forced(q: Quantized, samples: torch.Tensor) -> dict[str, Any]:
     """Each operation of the .tflite against the integer one on the same integers, those that the file itself computed before it.
 
-    Per operation: its kind, values, those not equal and the largest difference in steps. ``not_held``: operations whose result or
-    inputs the file has no tensor for.
+    Per operation: its kind, values, those not equal, the largest difference in steps, and what ``undecided`` tells of those not equal.
+    ``not_held``: operations whose result or inputs the file has no tensor for.
     """
     file = Kept(q)
     operators, delegated = file.operators()
-    found: dict[str, tuple[str, int, int, int]] = {}
+    found: dict[str, tuple[str, int, int, int, float]] = {}
     for sample in quantize(samples, q.grids[q.graph.input]).split(1):
         values = file.values(sample)
         for node in q.graph.nodes:
             if node.name in values and all(i in values for i in node.inputs):
-                off = (step(q, node, [values[i] for i in node.inputs]) - values[node.name]).abs()
-                kind, count, flips, worst = found.get(node.name, (type(node.op).__name__, 0, 0, 0))
-                found[node.name] = kind, count + off.numel(), flips + int((off > 0).sum()), max(worst, int(off.max()))
+                inputs = [values[i] for i in node.inputs]
+                off = (step(q, node, inputs) - values[node.name]).abs()
+                kind, count, flips, worst, far = found.get(node.name, (type(node.op).__name__, 0, 0, 0, 0.0))
+                found[node.name] = (kind, count + off.numel(), flips + int((off > 0).sum()), max(worst, int(off.max())),
+                                    max(far, undecided(q, node, inputs, off)))
     absent = [n.name for n in q.graph.nodes if n.name not in found]
     return {"samples": len(samples), "operators": operators, "delegated": delegated, "operations": found, "not_held": absent}

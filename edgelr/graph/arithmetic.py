@@ -81,7 +81,10 @@ def quantize_weights(weight: Tensor, bias: Tensor, input_scale: float, weight_ma
 
     A channel whose bias would not fit into int32 gets a larger scale: coarser weights there beat an overflow.
     """
-    scale = weight_scales(weight, bias, input_scale, weight_max) if scale is None else torch.maximum(scale, _room(bias, input_scale).float())
+    if scale is None:
+        scale = weight_scales(weight, bias, input_scale, weight_max)
+    else:
+        scale = torch.maximum(scale, _room(bias, input_scale).float())
     shape = (-1, *(1,) * (weight.dim() - 1))
     q = torch.round(weight.detach().float() / scale.view(shape)).clamp_(-weight_max, weight_max).to(torch.int8)
     bias_scale = (torch.tensor(input_scale, dtype=torch.float32) * scale).double()

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
-
-import torch
-from torch import Tensor, nn
 
 from edgelr.data import Data
 from edgelr.errors import UsageError
-from edgelr.graph import Graph
-from edgelr.graph.ops import Weighted
 from edgelr.pipeline.files import write
+from edgelr.pipeline.float_state import with_state, with_weights
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.produce import Product
 from edgelr.pipeline.settings import Settings
@@ -67,33 +61,3 @@ def finetuned(product: Product, source: Source, data: Data, settings: Settings, 
 def suitable_epochs(samples: int, macs: int | None) -> int:
     """As many epochs as ``TRAIN_MACS`` pay for (a training step takes some three runs), within ``EPOCHS``."""
     return max(EPOCHS[0], min(EPOCHS[1], int(TRAIN_MACS / (3 * samples * max(1, macs or 1)))))
-
-
-def with_weights(graph: Graph, trained: Graph) -> Graph:
-    """``graph`` with the weights of the operations that ``trained`` (the same with boundaries) has under the same names."""
-    ops = {n.name: n.op for n in trained.nodes}
-    ops |= {n.name.removesuffix("/unbounded"): replace(n.op, clamp=graph.node(n.name.removesuffix("/unbounded")).op.clamp)  # type: ignore[type-var]
-            for n in trained.nodes if n.name.endswith("/unbounded")}  # fmt: skip
-    return graph.with_ops({n.name: ops[n.name] for n in graph.nodes if n.name in ops and isinstance(n.op, Weighted)})
-
-
-def with_state(model: nn.Module, before: Graph, after: Graph) -> nn.Module:
-    """A copy of the float network with the trained weights. A weight that the graph holds multiplied by a number is divided by it."""
-    copy = deepcopy(model)
-    modules: Mapping[str, nn.Module] = dict(copy.named_modules())
-    old = {n.name: n.op for n in before.nodes}
-    for node in after.nodes:
-        module, was = modules.get(node.name), old[node.name]
-        if module is None or not isinstance(node.op, Weighted) or not isinstance(was, Weighted) or not hasattr(module, "weight"):
-            continue
-        weight, bias = module.weight, getattr(module, "bias", None)
-        assert isinstance(weight, Tensor)
-        with torch.no_grad():
-            if was.weight.shape != weight.shape:
-                continue
-            at = int(weight.abs().argmax())
-            factor = float(was.weight.flatten()[at] / weight.flatten()[at]) if float(weight.abs().max()) else 1.0
-            weight.copy_(node.op.weight / factor)
-            if isinstance(bias, Tensor):
-                bias.copy_(node.op.bias)
-    return copy

@@ -1,4 +1,4 @@
-"""The fake-quantised run of a graph on the grid: in float, on the values that the integer run has, with gradients for all that is learnt."""
+"""The fake-quantised run of a graph on the grid: in float, on the values that the integer run has, with gradients for what is learnt."""
 from __future__ import annotations
 
 from collections.abc import Mapping
