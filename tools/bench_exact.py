@@ -255,8 +255,8 @@ def main() -> None:
         whole_table(cells, found),
         "## The .tflite, operation by operation",
         "Each operation is fed the integers that the file computed before it; its result is held against the simulator's on the same. The "
-        "last column of the two tables below tells why some differ: in exact arithmetic those results lie between two steps, at most so far "
-        "from the middle, and the runtime's own arithmetic rounds them the other way.",
+        "last column of the two tables further down tells why some differ: in exact arithmetic those results lie between two steps, at "
+        "most so far from the middle, and the runtime's own arithmetic rounds them the other way.",
         by_network,
         by_kind,
         f"Operations of which less than {ENOUGH:.2%} of the values are equal:",

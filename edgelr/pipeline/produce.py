@@ -155,6 +155,7 @@ def run_file(data: bytes, format: Format, split: Split, graph: Graph) -> NDArray
     last = layout_of(graph).channels_last
     session = open_session(data, format, channels_last=graph.input in last, channels_last_output=graph.output in last)
     try:
-        return np.concatenate([session.run(x.numpy()) for x, _ in split.batches(BATCH)])
+        outputs = np.concatenate([session.run(x.numpy()) for x, _ in split.batches(BATCH)])
+        return outputs.reshape(len(outputs), *graph.shapes[graph.output])  # a .tflite may hold a height of 1 that torch has not
     finally:
         session.close()

@@ -104,6 +104,12 @@ def check_parts(source: Source, data: Data, metric: str) -> None:
                 f"they are {'x'.join(map(str, part.sample_shape))}, the others or --input {'x'.join(map(str, source.shape))}",
                 "give all parts the shape that the network takes",
             )
+        if metric in ("", "accuracy") and part.y is not None and len(outputs) != 1:
+            raise BadInputError(
+                f"labels of {name} can't be scored by accuracy",
+                f"they are class numbers, and an output is {'x'.join(map(str, outputs)) or 'one number'}, no scores of classes",
+                "name another --metric (agreement, or FILE.py:FUNCTION)",
+            )
         if metric in ("", "accuracy") and part.y is not None and len(outputs) == 1 and part.y.max() >= outputs[0]:
             raise BadInputError(
                 f"label {int(part.y.max())} of {name} is out of range",

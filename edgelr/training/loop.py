@@ -13,6 +13,8 @@ from torch import Tensor
 from edgelr.errors import EdgelrError
 from edgelr.training.batches import Batch, Batches
 
+Groups = Sequence[tuple[float, Sequence[Tensor]]]
+
 TELL_SECONDS = 10.0  # between two words in the middle of an epoch
 NORM_MEMORY = 0.98  # of the running mean of gradient norms: some fifty steps
 
@@ -50,7 +52,7 @@ class Progress:
 
 
 def train(
-    groups: Sequence[tuple[float, Sequence[Tensor]]],
+    groups: Groups,
     loss: Callable[[Batch], Tensor],
     batches: Batches,
     schedule: Schedule,
@@ -94,7 +96,7 @@ def train(
                 total, heard, told = 0.0, 0, now
 
 
-def _optimizer(groups: Sequence[tuple[float, Sequence[Tensor]]], schedule: Schedule) -> torch.optim.Optimizer:
+def _optimizer(groups: Groups, schedule: Schedule) -> torch.optim.Optimizer:
     settings: list[Mapping[str, object]] = [{"params": list(group), "lr": peak} for peak, group in groups]
     if schedule.optimizer == "sgd":
         return torch.optim.SGD(settings, momentum=schedule.momentum, weight_decay=schedule.weight_decay)  # type: ignore[arg-type]

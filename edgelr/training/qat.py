@@ -16,16 +16,14 @@ from edgelr.graph.ops import Add, Mul, Weighted
 from edgelr.quantization import Quantized
 from edgelr.quantization.calibrate import COARSEST_UNIT
 from edgelr.quantization.grids import SMALLEST_SCALE
-from edgelr.training.batches import Batches
+from edgelr.training.batches import Batch, Batches
 from edgelr.training.distill import Outputs, distillation, outputs_of
 from edgelr.training.fake_run import FakeQuantized
 from edgelr.training.loop import Progress, Schedule, train
+from edgelr.training.rates import Trial, probed_rate
 from edgelr.vocabulary import Grid
 
-# From few and short trials, one seed each. EfficientNet-Lite0, 36 steps: the training loss fell at 0.03 and 0.1 and rose first at 0.3.
-# ResNet-20 at 25 % of its parameters, 192 steps, before rates fell with the loss and the fan-in: 56 % right at 0.1, 62 % at 0.3, 65 % at 1;
-# dense, 64 steps: from 88.2 % to 84.2 % at 1 and 87.9 % at 0.3. Scored on test images: to be chosen again on held-out ones.
-WEIGHT_RATE = 0.1
+Teacher = Callable[[Tensor], Tensor] | Graph
 SCALE_RATE = 0.01
 LEAST_LOSS = 1e-4  # below which rates fall no further
 PROBES = 4  # batches that tell how far the network is from its teacher
@@ -33,15 +31,16 @@ PROBES = 4  # batches that tell how far the network is from its teacher
 
 @dataclass(frozen=True)
 class QatSettings:
-    """``weight_rate``: by how many steps of its grid a weight or bias moves in a training step, at most; ``scale_rate``: by which share
-    a scale does. The weights' rate holds for a network far from its teacher, of a loss of 1 or more; it falls with the root of the loss
-    that training begins at, because a network that is near needs small steps to get nearer, and large ones would first undo it.
+    """``weight_rate``: by how many steps of its grid a weight or bias moves in a training step, at most (None: ``suitable_rate``);
+    ``scale_rate``: by which share a scale does. The weights' rate holds for a network far from its teacher, of a loss of 1 or more; it
+    falls with the root of the loss that training begins at, because a network that is near needs small steps to get nearer, and large
+    ones would first undo it.
     ``temperature`` of the distillation; ``labels``: the weight of the cross entropy to the labels, beside it. ``outputs``: what the
     network's outputs are (None: as ``outputs_of`` tells).
     """
 
     schedule: Schedule = field(default_factory=lambda: Schedule(epochs=5))
-    weight_rate: float = WEIGHT_RATE
+    weight_rate: float | None = None
     scale_rate: float = SCALE_RATE
     temperature: float = 1.0
     labels: float = 0.0
@@ -50,7 +49,7 @@ class QatSettings:
 
 def qat(
     q: Quantized,
-    teacher: Callable[[Tensor], Tensor] | Graph,
+    teacher: Teacher,
     batches: Batches,
     settings: QatSettings | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
@@ -61,14 +60,35 @@ def qat(
     step: nothing is selected. Raises EdgelrError where training diverges.
     """
     settings = settings or QatSettings()
-    fake = FakeQuantized(q)
-    loss = distillation(fake, teacher, settings.outputs or outputs_of(q.graph), settings.temperature, settings.labels)
-    with torch.no_grad():
-        probes = [float(loss(batch)) for batch in islice(batches.epoch(0), PROBES)]
-    distance = sqrt(min(1.0, max(LEAST_LOSS, sum(probes) / len(probes))))
-    groups = [(settings.weight_rate * distance, fake.weights()), (settings.scale_rate, fake.scales())]
-    train(groups, loss, batches, settings.schedule, tell, fake.keep_bounds)
+    rate = suitable_rate(q, teacher, batches, settings) if settings.weight_rate is None else settings.weight_rate
+    fake, (loss, groups, after_step) = _start(q, teacher, batches, settings)(rate)
+    train(groups, loss, batches, settings.schedule, tell, after_step)
     return trained(fake)
+
+
+def suitable_rate(q: Quantized, teacher: Teacher, batches: Batches, settings: QatSettings) -> float:
+    """The weights' rate that short trials on training batches choose (``rates.probed_rate``)."""
+    start = _start(q, teacher, batches, settings)
+    return probed_rate(lambda rate: start(rate)[1], batches, settings.schedule)
+
+
+def _start(q: Quantized, teacher: Teacher, batches: Batches, settings: QatSettings) -> Callable[[float], tuple[FakeQuantized, Trial]]:
+    """What begins a training of the weights' rate that it is given."""
+    outputs = settings.outputs or outputs_of(q.graph)
+
+    def loss_of(fake: FakeQuantized) -> Callable[[Batch], Tensor]:
+        return distillation(fake, teacher, outputs, settings.temperature, settings.labels)
+
+    with torch.no_grad():
+        before = loss_of(FakeQuantized(q))
+        probes = [float(before(batch)) for batch in islice(batches.epoch(0), PROBES)]
+    distance = sqrt(min(1.0, max(LEAST_LOSS, sum(probes) / len(probes))))
+
+    def start(rate: float) -> tuple[FakeQuantized, Trial]:
+        fake = FakeQuantized(q)
+        return fake, (loss_of(fake), [(rate * distance, fake.weights()), (settings.scale_rate, fake.scales())], fake.keep_bounds)
+
+    return start
 
 
 def trained(fake: FakeQuantized) -> Quantized:
