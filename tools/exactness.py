@@ -31,10 +31,13 @@ def batches(split: Split, size: int) -> Iterator[tuple[torch.Tensor, Array]]:
 
 
 def whole(q: Quantized, split: Split, size: int) -> dict[str, Any]:
-    """Both files against the integer run on every sample, and what each of the three gets right. ``size``: samples of a batch."""
+    """Both files against the integer run on every sample, and what each of the three gets right. ``size``: samples of a batch.
+
+    ``behind``: the most steps that the class a file decides on lies below the simulator's, in the simulator's own output.
+    """
     files = {"onnx": open_session(onnx_bytes(q), "onnx"), "tflite": open_session(tflite_bytes(q), "tflite")}
     right = {"simulator": 0, "onnx": 0, "tflite": 0}
-    same, equal, worst = dict.fromkeys(files, 0), dict.fromkeys(files, 0), dict.fromkeys(files, 0)
+    same, equal, worst, behind = (dict.fromkeys(files, 0) for _ in range(4))
     values, reals_equal, classes = 0, True, set()
     for x, y in batches(split, size):
         integers = simulate_integers(q, x)
@@ -49,12 +52,16 @@ def whole(q: Quantized, split: Split, size: int) -> dict[str, Any]:
             same[format] += int((got.argmax(1) == reference.argmax(1)).sum())
             equal[format] += int((got == reference).sum())
             worst[format] = max(worst[format], int(np.abs(got - reference).max()))
+            chosen = np.take_along_axis(reference, got.argmax(1)[:, None], 1)[:, 0]
+            behind[format] = max(behind[format], int((reference.max(1) - chosen).max()))
         reals = dequantize(integers, q.grids[q.graph.output]).numpy()
         reals_equal &= np.array_equal(files["onnx"].run(x.numpy()).view(np.uint32), reals.view(np.uint32))
     n = len(split)
     told: dict[str, Any] = {"accuracy": {k: v / n for k, v in right.items()}, "n": n, "classes": len(classes)}
     told["bits_equal"] = bool(reals_equal)
-    return told | {f: {"differing": n - same[f], "equal": equal[f], "values": values, "max_lsb": worst[f]} for f in files}
+    for f in files:
+        told[f] = {"differing": n - same[f], "equal": equal[f], "values": values, "max_lsb": worst[f], "behind": behind[f]}
+    return told
 
 
 class Kept:

@@ -1,7 +1,7 @@
 """Two plain torch layers in a row, with the places for a factorised weight."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,19 @@ from torch import Tensor, nn
 from edgelr.factorize.geometry import Geometry
 from edgelr.factorize.matrices import pair_weight_shapes
 from edgelr.vocabulary import Scheme
+
+
+class LinearPair(nn.Sequential):
+    """Two linear layers in place of one, which modules that read the one's parameters (nn.TransformerEncoderLayer) take for it."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The product [out_features, in_features]."""
+        return cast(Tensor, self[1].weight) @ cast(Tensor, self[0].weight)
+
+    @property
+    def bias(self) -> Tensor | None:
+        return cast("Tensor | None", self[1].bias)
 
 
 def plain_pair(geometry: Geometry, scheme: Scheme, first: Tensor, second: Tensor, bias: Tensor | None) -> nn.Sequential:
@@ -29,7 +42,7 @@ def _blank_pair(g: Geometry, scheme: Scheme, rank: int) -> nn.Sequential:
     first, second = pair_weight_shapes(g.weight_shape, scheme, g.groups, rank)
     if g.kind == "linear":
         inner = _blank(nn.Linear, g, rank, in_features=first[1], bias=False)
-        return nn.Sequential(inner, _blank(nn.Linear, g, second[0], in_features=rank, bias=g.bias))
+        return LinearPair(inner, _blank(nn.Linear, g, second[0], in_features=rank, bias=g.bias))
     conv = nn.Conv1d if g.kind == "conv1d" else nn.Conv2d
     middle = g.groups * rank
     into: dict[str, Any] = {"in_channels": g.in_channels, "kernel_size": first[2:], "bias": False, "padding_mode": g.padding_mode}

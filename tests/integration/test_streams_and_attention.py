@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgelr import Data, Split, UnsupportedError
+from edgelr import Data, Split, UnsupportedError, compress, load
 from edgelr.api import quantize
 from edgelr.devices.steps import run_steps
 from edgelr.pipeline.recheck import recheck
@@ -82,3 +82,15 @@ def test_attention_is_tried_in_every_form_and_each_file_gets_the_fastest(tmp_pat
         groups = artifact.accounting
         assert sum(g.count for g in groups) == artifact.ops.int8 + artifact.ops.dynamic + artifact.ops.float
         assert all(g.why for g in groups if g.numbers != "int8")
+
+
+def test_a_factorised_encoder_loads_again_though_its_layers_read_each_other_s_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, d = Encoder().eval(), data()
+    report = compress(net, d, budget="80%params", out=tmp_path / "o", method="additive", allow_slower=True, score_samples=32)
+    assert any(line.scheme == "linear" for line in report.layers)
+    x = torch.from_numpy(np.asarray(d.test.x[:]))  # type: ignore[union-attr]
+    with torch.no_grad():
+        got, want = load(tmp_path / "o", Encoder())(x).argmax(1), net(x).argmax(1)
+    score = next(s.score for s in report.stages if s.name == "factorized")
+    assert score is not None and abs(float((got == want).float().mean()) - score.value) < 0.03
