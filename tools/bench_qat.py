@@ -233,7 +233,7 @@ def main() -> None:
         "one seed; photos are mirrored and shifted while training. The teacher is the source in float. What is recovered is a share of "
         "float dense minus int8 calibrated.",
         "The control is the same training of the same factorised network with nothing on the grid, calibrated afterwards: what QAT has "
-        "over it is the grid's part, the rest is the training's. Dense networks lose nothing to calibration alone in 8 or 7 bits (held-out: "
+        "over it is the grid's part, the rest is the training's. Dense networks lose nothing to calibration in 8 or 7 bits (held-out: "
         "ResNet-20 87.4 % in float, 87.7 % and 87.3 % of 1,000 images; EfficientNet-Lite0 85 %, 86 % and 85 % of 100 photos), so that the "
         "row where the grid alone costs has weights of 3 bits. Seconds are wall time on a machine that did other work too.",
         table(head, rows),

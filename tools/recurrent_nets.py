@@ -24,7 +24,7 @@ HAPT_TEST_USERS = (2, 4, 9, 10, 12, 13, 18, 20, 24)
 HAPT_VALIDATION_USERS = (1, 8, 15)
 UNSEEN_SPEAKERS = ("theo", "nicolas")
 SIZES = (64, 128, 256, 512)
-EPOCHS = {("lstm", 64): 12, ("lstm", 128): 8, ("lstm", 256): 4, ("lstm", 512): 3}  # a GRU on FSDD: 15
+EPOCHS = {("lstm", 64): 12, ("lstm", 128): 8, ("lstm", 256): 4, ("lstm", 512): 1}  # a GRU on FSDD: 15
 GRU_EPOCHS = 15
 
 

@@ -443,7 +443,7 @@ def test_an_interrupt_ends_the_run_soon_and_leaves_nothing(inputs: Path, tmp_pat
 
 
 def test_labels_for_a_network_that_scores_no_classes_are_refused_before_any_work(tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text("from torch import nn\n\n\ndef picture():\n    return nn.Conv2d(1, 3, 3, padding=1)\n", encoding="utf-8")
+    (tmp_path / "net.py").write_text("from torch import nn\ndef picture(): return nn.Conv2d(1, 3, 3, padding=1)\n", encoding="utf-8")
     np.savez(tmp_path / "d.npz", x_train=np.random.rand(32, 1, 8, 8).astype(np.float32), y_train=np.arange(32) % 3)
     done = edgelr("quantize", f"{tmp_path}/net.py:picture", "--data", f"{tmp_path}/d.npz", "-o", f"{tmp_path}/out")
     assert done.code == 3 and "can't be scored by accuracy" in done.err and "--metric" in done.err

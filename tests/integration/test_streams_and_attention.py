@@ -87,7 +87,7 @@ def test_attention_is_tried_in_every_form_and_each_file_gets_the_fastest(tmp_pat
 def test_a_factorised_encoder_loads_again_though_its_layers_read_each_other_s_weights(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, d = Encoder().eval(), data()
-    report = compress(net, d, budget="80%params", out=tmp_path / "o", method="additive", allow_slower=True, score_samples=32)
+    report = compress(net, d, budget="92%params", out=tmp_path / "o", method="additive", allow_slower=True, score_samples=32)
     assert any(line.scheme == "linear" for line in report.layers)
     x = torch.from_numpy(np.asarray(d.test.x[:]))  # type: ignore[union-attr]
     with torch.no_grad():

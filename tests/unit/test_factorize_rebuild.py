@@ -9,6 +9,7 @@ from torch import nn
 
 from edgelr.errors import BadInputError, UsageError
 from edgelr.factorize import Decomposition, decompose, rebuild, skeleton
+from edgelr.factorize.pairs import LinearPair
 from edgelr.vocabulary import Choice, Plan, Scheme
 
 
@@ -31,7 +32,7 @@ def test_planned_layers_become_pairs_and_the_rest_and_the_source_stay() -> None:
     small = rebuild(model, PLAN, decompositions(model, PLAN))
     assert torch.equal(state, torch.get_rng_state())
     assert [tuple(p.shape) for p in small.get_submodule("2.0").parameters()] == [(9, 8, 3, 1), (8, 9, 1, 3), (8,)]
-    assert {type(m) for m in small.modules()} == {nn.Sequential, nn.Conv2d, nn.ReLU, nn.Flatten, nn.Linear}
+    assert {type(m) for m in small.modules()} == {LinearPair, nn.Sequential, nn.Conv2d, nn.ReLU, nn.Flatten, nn.Linear}
     assert not any(m.training for m in small.modules())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 

@@ -237,6 +237,24 @@ def test_seven_bit_weights_stay_seven_bits() -> None:
     assert max(int(w.weight.abs().max()) for w in after.weights.values()) == 63
 
 
+def test_dynamic_weights_of_seven_bits_are_trained_in_seven_bits() -> None:
+    from edgelr.quantization import observe, quantize
+
+    graph = capture(dense(), SHAPE)
+    q = quantize(graph, observe(graph, [samples()[:64]]), {"head": Kept("dynamic", "choice", "asked")}, weight_max=63)
+    stored, running = q.weights["head"], FakeQuantized(q).learnt["head"].running()
+    assert int(stored.weight.abs().max()) == 63
+    assert torch.allclose(running.weight, stored.weight.float() * stored.scale[:, None], atol=1e-6)  # type: ignore[attr-defined]
+
+
+def test_a_bias_that_is_not_there_stays_away() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 2, 1))
+    q = calibrate(capture(net, SHAPE), [samples()[:32]])
+    after = qat(q, lambda x: 2 * net(x), Shuffled(samples()[:64].numpy(), None, 32), QatSettings(Schedule(1)))
+    first, second = (n.op for n in after.graph.nodes)
+    assert not bool(first.bias.any()) and not torch.equal(second.bias, net[1].bias)  # type: ignore[attr-defined]
+
+
 def test_a_large_bias_still_widens_its_channel_s_scale_instead_of_overflowing() -> None:
     fake = FakeQuantized(calibrated())
     with torch.no_grad():
