@@ -63,7 +63,7 @@ def candidates(graph: Graph, numbers: str, dynamic_refused: str) -> tuple[Form, 
         named = [Form(numbers, s) for s in spellings or ("fused",)]  # type: ignore[arg-type]
         return tuple(named) if numbers == "float" else (*named, FLOAT)
     if spellings:
-        policies: tuple[Policy, ...] = ("mixed",) if dynamic_refused else ("int8", "dynamic")
+        policies: tuple[Policy, ...] = ("mixed",) if dynamic_refused else ("int8", "dynamic", "mixed")
         return (*(Form(p, s) for s in spellings for p in policies), FLOAT)
     if not any(n.op.slow_on_integers for n in graph.nodes):
         return (Form("int8"), FLOAT)

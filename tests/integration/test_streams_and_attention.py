@@ -61,6 +61,16 @@ def test_a_step_network_carries_its_state_and_gives_what_the_whole_one_gives(tmp
     assert any("model.int8.onnx" in line for line in recheck(tmp_path / "o", lambda text: None))
 
 
+def test_a_gru_in_an_onnx_stays_fused_in_float_where_no_runtime_has_an_integer_one() -> None:
+    torch.manual_seed(0)
+    report = quantize(Stream().eval(), data(), formats=("onnx",))
+    tried = {f.name: f for f in report.forms}
+    assert {"int8", "dynamic", "mixed", "int8, loop", "float"} <= set(tried)
+    chosen = next(f for f in report.forms if f.chosen)
+    assert chosen.name == "mixed" and chosen.latency is not None and tried["int8"].latency is not None
+    assert chosen.latency.ms.median < tried["int8"].latency.ms.median
+
+
 def test_a_network_that_runs_backwards_has_no_steps_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="end of the sequence"):
         quantize(Stream(bidirectional=True).eval(), data(), out=tmp_path / "o", streaming=True)

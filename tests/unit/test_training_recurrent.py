@@ -47,8 +47,9 @@ def network(kind: str, **options: object) -> RecurrentNet:
     return net
 
 
-def quantized(graph: Graph, spelling: Spelling = "loop", numbers: Literal["int8", "float"] = "int8") -> Quantized:
-    precision = Precision({"onnx": Form(numbers, spelling)})
+def quantized(graph: Graph, spelling: Spelling = "loop", numbers: Literal["int8", "float"] = "int8",
+              keep_float: tuple[str, ...] = ()) -> Quantized:
+    precision = Precision({"onnx": Form(numbers, spelling)}, keep_float)
     return precision.quantized(graph, observe(graph, [samples()]), ("onnx",))["onnx"]
 
 
@@ -94,7 +95,7 @@ def matrices(q: Quantized) -> list[Tensor]:
 @pytest.mark.parametrize("spelling", ["fused", "linear", "loop"])
 def test_the_fake_run_is_the_run_of_what_is_stored(kind: str, spelling: Spelling) -> None:
     graph = low_rank(capture(network(kind), SHAPE), per_gate=False)
-    q = quantized(graph, spelling)
+    q = quantized(graph, spelling, keep_float=("head",))
     assert all(q.numbers(n) == "dynamic" for n in layers(q.graph))
     fake, x = FakeQuantized(q), samples(64, 1)
     assert all(torch.equal(a, b) for a, b in zip(matrices(trained(fake)), matrices(q), strict=True))
@@ -102,8 +103,8 @@ def test_the_fake_run_is_the_run_of_what_is_stored(kind: str, spelling: Spelling
         for p in fake.weights():
             p.add_(3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
         after, got = trained(fake), fake(x)
-        assert sqnr_db(got, simulate(after, x)) > 35  # but for steps of the int8 layer behind
-        assert sqnr_db(got, run(after.graph, x)) < 60  # the float weights are others
+        assert torch.allclose(got, simulate(after, x), atol=1e-5)
+        assert not torch.allclose(got, run(after.graph, x), atol=1e-4)  # the float weights are others
         assert sqnr_db(got, simulate(q, x)) < 25  # and so was what training began with
 
 
@@ -178,9 +179,10 @@ def perturbed(q: Quantized) -> Quantized:
 def test_a_dense_network_takes_its_trained_weights_back(kind: str, options: dict[str, object]) -> None:
     net = network(kind, **options)
     graph = trimmed(capture(net, SHAPE))
-    after = with_weights(graph, perturbed(quantized(graph, "fused")).graph)
+    learnt = perturbed(quantized(graph, "fused")).graph
+    after = with_weights(graph, learnt)
     back, x = with_state(net, graph, after), samples(16, 1)
-    wanted = run(after, x)
+    wanted = run(learnt, x)
     assert torch.allclose(back(x), wanted, atol=1e-5) and not torch.allclose(net(x), wanted, atol=0.005)
 
 
@@ -194,10 +196,11 @@ def test_a_factorised_network_takes_its_trained_factors_back(kind: str, scheme: 
     made = candidates.Factors(source)
     made.prepare([w for w in source.layers if w.name in plan.choices], (scheme,), lambda: [samples(64)])
     graph, model = planned(source.graph, plan, made), rebuild(source.folded, plan, made.decompositions)
-    after = with_weights(graph, perturbed(quantized(graph, spelling)).graph)
+    learnt = perturbed(quantized(graph, spelling)).graph
+    after = with_weights(graph, learnt)
     assert [op.form for op in layers(after).values()] == [op.form for op in layers(graph).values()]
     back, x = with_state(model, graph, after), samples(16, 1)
-    wanted = run(after, x)
+    wanted = run(learnt, x)
     assert torch.allclose(back(x), wanted, atol=1e-5) and not torch.allclose(model(x), wanted, atol=0.005)
 
 
