@@ -38,15 +38,18 @@ SHARE = 0.25
 TASKS = {"lstm": (hapt, "data/hapt_windows.npz"), "gru": (fsdd, "data/fsdd.npz")}
 
 
-def dense(task: Task, hidden: int, cache: Path) -> Graph:
-    """The trained network's graph."""
+def dense(task: Task, hidden: int, cache: Path, untrained: bool) -> Graph:
+    """The trained network's graph; with random weights where it is ``untrained``."""
     assert task.data.test is not None
-    return trimmed(capture(trained(task, hidden, cache), tuple(task.data.test.x[:1].shape[1:])))
+    net = task.net(hidden).eval() if untrained else trained(task, hidden, cache)
+    return trimmed(capture(net, tuple(task.data.test.x[:1].shape[1:])))
 
 
-def factorised(graph: Graph, task: Task, hidden: int, cache: Path) -> Graph:
+def factorised(graph: Graph, task: Task, hidden: int, cache: Path, untrained: bool) -> Graph:
     """Every gate matrix at ``SHARE`` of its parameters, where that is a rank of 4 or more, trained for half the dense network's epochs."""
     made = graph.with_ops({n: replace(op, ih=_truncated(op.ih), hh=_truncated(op.hh)) for n, op in layers(graph).items()})
+    if untrained:
+        return made
     weights = {f"{n}.{i}": part for n, op in layers(made).items() for i, part in enumerate((*op.ih.parts(), *op.hh.parts()))}
     file = cache / f"{task.kind}-{hidden}-{SHARE}.safetensors"
     if file.is_file():
@@ -121,7 +124,7 @@ def rows(task: Task, graph: Graph, low_rank: bool, samples: int, on: str) -> lis
     found = []
     for key, data in files.items():
         accuracy = ""
-        if key[0] != "step":
+        if key[0] != "step" and samples:
             accuracy = f"{100 * float((sessions[str(key)].run(x).argmax(1) == y).mean()):.1f}"
         found.append([*key, len(data), f"{timings[str(key)].median:.3f}", accuracy])
     for session in sessions.values():
@@ -134,6 +137,7 @@ def main() -> None:
     arguments.add_argument("--cache", type=Path, required=True, help="folder outside the checkout for trained networks")
     arguments.add_argument("--nets", default="lstm,gru")
     arguments.add_argument("--hidden", default="64,128,256,512")
+    arguments.add_argument("--untrained", default="lstm-512", help="networks measured with random weights, without accuracy: lstm-512,…")
     given = arguments.parse_args()
     need(given.shared, *(TASKS[n][1] for n in given.nets.split(",")))
     torch.set_num_threads(1)
@@ -143,11 +147,14 @@ def main() -> None:
     for net in given.nets.split(","):
         task = TASKS[net][0]()
         for hidden in map(int, given.hidden.split(",")):
-            graph = dense(task, hidden, given.cache)
+            untrained = f"{net}-{hidden}" in given.untrained.split(",")
+            graph = dense(task, hidden, given.cache, untrained)
             for low_rank in (False, True):
                 name = f"{task.kind.upper()}-{hidden}x2, {task.name}, {'25 % of its gate parameters' if low_rank else 'dense'}"
-                made = factorised(graph, task, hidden, given.cache) if low_rank else graph
-                found = cells.cell(name, lambda m=made, r=low_rank, t=task: rows(t, m, r, samples, describe_host()["cpu"]))
+                made = factorised(graph, task, hidden, given.cache, untrained) if low_rank else graph
+                name += ", random weights" if untrained else ""
+                count = 0 if untrained else samples
+                found = cells.cell(name, lambda m=made, r=low_rank, t=task, n=count: rows(t, m, r, n, describe_host()["cpu"]))
                 ranks = sorted({m.right.shape[0] for op in layers(made).values() for m in (op.ih, op.hh) if m.right is not None})
                 parts.append(f"## {name}{f', ranks {ranks}' if ranks else ''}\n\n"
                              + table(["form", "numbers", "runtime", "bytes", "ms", "accuracy, %"], found))
