@@ -14,7 +14,7 @@ from edgelr.pipeline.produce import Product
 from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.source import Source
 from edgelr.quantization import Quantized
-from edgelr.training import Progress, QatSettings, Schedule, Shuffled, qat
+from edgelr.training import Progress, QatSettings, Schedule, Shuffled, qat, suitable_rate
 
 BATCH = 64
 BATCHES_MIN = 16  # of an epoch: a few samples are taken in smaller batches
@@ -50,7 +50,11 @@ def finetuned(product: Product, source: Source, data: Data, settings: Settings, 
     made: dict[int, Quantized] = {}
     for q in product.quantized.values():  # one object where both formats have the same grid
         if id(q) not in made:
-            made[id(q)] = qat(q, source.graph, batches, QatSettings(Schedule(epochs)), tell)
+            log.say("training: trying learning rates")
+            plain = QatSettings(Schedule(epochs))
+            rate = suitable_rate(q, source.graph, batches, plain)
+            log.say(f"training: weights move by up to {rate:g} steps of their grid at a time")
+            made[id(q)] = qat(q, source.graph, batches, replace(plain, weight_rate=rate), tell)
     quantized = {f: made[id(q)] for f, q in product.quantized.items()}
     graph = with_weights(product.graph, next(iter(quantized.values())).graph)
     model = with_state(product.model, product.graph, graph)

@@ -50,7 +50,7 @@ def counted(module: nn.Module, in_shape: tuple[int, ...]) -> tuple[int, int]:
         reads = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels // layer.groups * prod(layer.kernel_size)
         macs += output.numel() * reads
 
-    parts = [part for part in module.modules() if hasattr(part, "weight")]
+    parts = [part for part in module.modules() if hasattr(part, "weight") and not isinstance(part, nn.Sequential)]
     hooks = [part.register_forward_hook(count) for part in parts]
     module(randn(1, *in_shape))
     for hook in hooks:
