@@ -136,7 +136,7 @@ def told_plan(source: Source, factors: candidates.Factors, train: Split) -> Plan
 ROWS = {
     "resnet20-25": Row("ResNet-20, 25 % of its parameters", resnet20, smaller(0.25), 8_000, 10_000, 2, 64),
     "resnet20-50": Row("ResNet-20, 50 % of its parameters", resnet20, smaller(0.5), 8_000, 10_000, 2, 64),
-    "lstm-64": Row("LSTM-64x2 on HAPT, gate matrices at 25 %", lstm, smaller(0.25, ("recurrent",), True), 5_000, 2_900, 3, 64),
+    "lstm-64": Row("LSTM-64x2 on HAPT, gate matrices at 25 %", lstm, smaller(0.25, ("recurrent",), True), 5_000, 2_900, 5, 64),
     "efficientnet-lite0": Row("EfficientNet-Lite0, plan of `85%ms`", efficientnet, told_plan, 300, 300, 3, 8, varied),
     "resnet20-3bit": Row("ResNet-20, dense, weights within ±3 steps", resnet20, dense, 8_000, 10_000, 1, 64, None, 3),
 }

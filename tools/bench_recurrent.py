@@ -1,6 +1,6 @@
 """LSTM on HAPT and GRU on FSDD (unseen speakers), dense and factorised: accuracy, bytes and milliseconds of every form in both runtimes.
 
-    python tools/bench_recurrent.py --cache /tmp/recurrent --out docs/benchmarks/recurrent.md
+    python tools/bench_recurrent.py --cache FOLDER --out docs/benchmarks/recurrent.md
 
 Networks are trained first (recurrent_nets.py), factorised by truncated SVD and trained further, and kept in the cache. "step" is one
 step of the sequence, its states in and out. A form's accuracy is that of its file in its runtime, on ``SAMPLES`` test samples in random
