@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from edgelr.data import Data
 from edgelr.errors import UsageError
 from edgelr.pipeline.files import write
-from edgelr.pipeline.float_state import with_state, with_weights
+from edgelr.pipeline.float_state import unplaced, with_state, with_weights
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.produce import Product
 from edgelr.pipeline.settings import Settings
@@ -30,6 +30,7 @@ class Trained:
     samples: int
     seconds: float
     losses: tuple[float, float]
+    notes: tuple[str, ...] = ()
 
 
 def finetuned(product: Product, source: Source, data: Data, settings: Settings, log: Log) -> tuple[Product, Trained]:
@@ -58,7 +59,9 @@ def finetuned(product: Product, source: Source, data: Data, settings: Settings, 
     quantized = {f: made[id(q)] for f, q in product.quantized.items()}
     graph = with_weights(product.graph, next(iter(quantized.values())).graph)
     model = with_state(product.model, product.graph, graph)
-    trained = Trained(epochs, len(data.train), time.perf_counter() - start, (losses[0], losses[-1]))
+    left = unplaced(product.model, product.graph, graph)
+    notes = (f"model.safetensors lacks what training changed in {', '.join(left)}: no module holds those weights",) if left else ()
+    trained = Trained(epochs, len(data.train), time.perf_counter() - start, (losses[0], losses[-1]), notes)
     return replace(product, model=model, graph=graph, quantized=quantized, files=write(quantized)), trained
 
 

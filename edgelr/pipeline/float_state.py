@@ -50,6 +50,13 @@ def with_state(model: nn.Module, before: Graph, after: Graph) -> nn.Module:
     old = {n.name: n.op for n in before.nodes}
     for node in after.nodes:
         module, was = modules.get(node.name), old[node.name]
+        attention = modules.get(node.name.removesuffix(".in_proj"))
+        if isinstance(attention, nn.MultiheadAttention) and attention.in_proj_weight is not None and isinstance(node.op, Weighted):
+            with torch.no_grad():
+                attention.in_proj_weight.copy_(node.op.weight)
+                if attention.in_proj_bias is not None:
+                    attention.in_proj_bias.copy_(node.op.bias)
+            continue
         if module is None or not isinstance(node.op, Weighted) or not isinstance(was, Weighted) or not hasattr(module, "weight"):
             continue
         weight, bias = module.weight, getattr(module, "bias", None)
@@ -70,6 +77,21 @@ def with_state(model: nn.Module, before: Graph, after: Graph) -> nn.Module:
                 if isinstance(op, Recurrent):
                     _store(module, ending, op)
     return copy
+
+
+def unplaced(model: nn.Module, before: Graph, after: Graph) -> tuple[str, ...]:
+    """Operations whose trained weights no module of the float network holds: an average pooling written as a convolution, say."""
+    modules = dict(model.named_modules())
+    old = {n.name: n.op for n in before.nodes}
+
+    def placed(name: str, op: Weighted) -> bool:
+        weight = getattr(modules.get(name), "weight", None)
+        attention = name.endswith(".in_proj") and isinstance(modules.get(name.removesuffix(".in_proj")), nn.MultiheadAttention)
+        return attention or (isinstance(weight, Tensor) and weight.shape == op.weight.shape)
+
+    changed = ((n.name, n.op, old[n.name]) for n in after.nodes)
+    return tuple(name for name, op, was in changed if isinstance(op, Weighted) and isinstance(was, Weighted)
+                 and not torch.equal(op.weight, was.weight) and not placed(name, op))
 
 
 def _layers(name: str, module: nn.LSTM | nn.GRU | FactoredRecurrent) -> Iterator[tuple[str, str]]:

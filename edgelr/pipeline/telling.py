@@ -100,11 +100,14 @@ class Told:
                 for i, x in enumerate(self.fitted.rounds if self.fitted else ())
                 for r in x.measured_ms
             ),
-            warnings=(*losses(stages), *source.warnings, *self._drifting(), *(note for j in self.judged.values() for note in j.notes)),
+            warnings=(*losses(stages), *source.warnings, *self._drifting(), *self._notes()),
             command=command,
             steps=self.step.rows if self.step else (),
             **self._precision(),
         )
+
+    def _notes(self) -> list[str]:
+        return [note for j in self.judged.values() for note in j.notes] + list(self.refined.trained.notes if self.refined.trained else ())
 
     def _precision(self) -> dict[str, Any]:
         """What the report tells of number formats."""

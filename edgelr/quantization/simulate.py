@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from edgelr.graph.arithmetic import dequantize, quantize
 from edgelr.graph.ir import Node
+from edgelr.graph.ops import Op, Weighted
 from edgelr.quantization.calibrate import Quantized
 
 
@@ -33,13 +35,22 @@ def step(q: Quantized, node: Node, inputs: list[Tensor]) -> Tensor:
     out, grids = q.grids.get(node.name), [q.grids.get(i) for i in node.inputs]
     on_grid = [g for g in grids if g is not None]
     if node.name in q.kept:
-        rounded = node.op.stored_dynamic() if q.numbers(node.name) == "dynamic" else None
-        return (rounded or node.op).run(*inputs)
+        return _stored(q, node).run(*inputs)
     if out is None:
         return dequantize(inputs[0], on_grid[0])
     if len(on_grid) < len(grids):
         return quantize(inputs[0], out)
     return node.op.integer(inputs, on_grid, out, q.weights.get(node.name))
+
+
+def _stored(q: Quantized, node: Node) -> Op:
+    """An operation in float as the file has it: the integer weights of a dynamic one in real numbers."""
+    if q.numbers(node.name) != "dynamic":
+        return node.op
+    if isinstance(node.op, Weighted):
+        w = q.weights[node.name]
+        return replace(node.op, weight=w.weight.float() * w.scale.view(-1, *(1,) * (w.weight.dim() - 1)))  # type: ignore[type-var]
+    return node.op.stored_dynamic() or node.op
 
 
 def simulate(q: Quantized, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from recurrent_sample import RecurrentNet, factors
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import edgelr
 from edgelr.data import Data, Split
@@ -18,11 +19,12 @@ from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.export.readback import check_readback
 from edgelr.factorize import rebuild
 from edgelr.graph import Graph, capture, run
+from edgelr.graph.ops import Weighted
 from edgelr.graph.ops.recurrent import GateMatrix, Recurrent
 from edgelr.graph.recurrent import layers, trimmed
 from edgelr.pipeline import candidates
 from edgelr.pipeline.files import planned
-from edgelr.pipeline.float_state import with_state, with_weights
+from edgelr.pipeline.float_state import unplaced, with_state, with_weights
 from edgelr.pipeline.precision import Form, Precision, Spelling
 from edgelr.pipeline.source import inspect
 from edgelr.quantization import Quantized, observe, simulate
@@ -223,3 +225,24 @@ def test_the_network_that_loads_is_the_trained_one(kind: str, budget: str | None
     session.close()
     with torch.no_grad():
         assert sqnr_db(edgelr.load(tmp_path / "o", net)(samples(96)), got) > 25
+
+
+def test_trained_attention_and_what_no_module_holds() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            mixed: Tensor = self.attention(x, x, x, need_weights=False)[0]
+            return F.avg_pool1d(mixed, 2).flatten(1)
+
+    net = Net().eval()
+    graph = capture(net, (4, 8))
+    weighted = [n.name for n in graph.nodes if isinstance(n.op, Weighted)]
+    changed = {n.name: replace(n.op, weight=n.op.weight * 1.1) for n in graph.nodes if isinstance(n.op, Weighted)}
+    after = graph.with_ops(changed)
+    pool = [n for n in weighted if "attention" not in n]
+    assert {"attention.in_proj", "attention.out_proj"} < set(weighted) and unplaced(net, graph, after) == tuple(pool)
+    back = with_state(net, graph, after)
+    assert torch.allclose(back.attention.in_proj_weight, net.attention.in_proj_weight * 1.1)  # type: ignore[union-attr, operator]
