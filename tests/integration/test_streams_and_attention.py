@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,15 @@ def test_a_factorised_encoder_loads_again_though_its_layers_read_each_other_s_we
         got, want = load(tmp_path / "o", Encoder())(x).argmax(1), net(x).argmax(1)
     score = next(s.score for s in report.stages if s.name == "factorized")
     assert score is not None and abs(float((got == want).float().mean()) - score.value) < 0.03
+
+
+def test_the_page_and_the_terminal_tell_of_the_step_s_files(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from edgelr.report.terminal import summary
+
+    report = quantize(Stream().eval(), data(), out=tmp_path / "o", streaming=True, formats=("tflite",))
+    assert "model.step.int8.tflite" in (tmp_path / "o" / "report.html").read_text(encoding="utf-8")
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(summary(report))
+    assert "one step, states in and out" in console.export_text()
