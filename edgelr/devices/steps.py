@@ -17,7 +17,7 @@ def run_steps(data: bytes, format: Literal["tflite", "onnx"], x: Floats) -> Floa
     The first input and output of the file are the step's, further ones are states in the same order. Raises BadInputError for a file
     whose states don't match.
     """
-    return np.concatenate([_onnx(data, x)]) if format == "onnx" else _tflite(data, x)
+    return _onnx(data, x) if format == "onnx" else _tflite(data, x)
 
 
 def _onnx(data: bytes, x: Floats) -> Floats:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from edgelr.devices import Measurement, Session, measure, open_session
+from edgelr.devices import Measurement
 from edgelr.errors import UsageError
 from edgelr.graph import Graph, run
 from edgelr.graph.recurrent import layers
 from edgelr.pipeline.files import write
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.machine import Machine
+from edgelr.pipeline.machine import measured_together
 from edgelr.pipeline.metrics import sqnr_db
 from edgelr.pipeline.precision import POLICIES, Form, Policy, Precision, Ranges, Spelling, check_patterns
 from edgelr.pipeline.settings import Format
@@ -21,7 +21,7 @@ from edgelr.quantization import simulate
 from edgelr.vocabulary import Timing
 
 CLOSE = 1.03  # forms this near the fastest are as fast: sessions of one file differ by 2 to 5 %
-EXACT_DB = 20.0  # a form below this is too coarse, where another isn't (a whole-int8 ViT of random weights keeps 30)
+EXACT_DB = 20.0  # a form below this is too coarse, where another isn't (ViT-tiny: 16.5 dB in whole int8, 28.9 mixed; bench_attention.py)
 SLOWER = 1.02
 EXACTNESS_MACS = 1e11
 FLOAT = Form("float")
@@ -88,7 +88,7 @@ def choose(
         made = {f.name: replace(precision, forms={format: f}).quantized(graph, ranges, (format,))[format] for f in forms}
         files = {name: write({format: q})[format] for name, q in made.items()}
         log.say(f"measuring {' | '.join(made)} in {runtime}")
-        measured = measured_together(files, format, machine, settings.seed)
+        measured = measured_together(files, format, machine.on, machine.threads, settings.seed)
         exactness = {name: sqnr_db(reference, simulate(q, x).numpy()) for name, q in made.items()}
         small = [f for f in forms if len(files[f.name]) <= (limits or {}).get(format, float("inf"))] or list(forms)
         best = best_of([f for f in small if f != FLOAT] or [FLOAT], measured, exactness)
@@ -100,16 +100,6 @@ def choose(
         if ratio > SLOWER:
             log.say(f"note: {best.name} takes {ratio:.2f} of float's time in {runtime}")
     return replace(precision, forms=chosen), tuple(tried)
-
-
-def measured_together(files: Mapping[str, bytes], format: Format, machine: Machine, seed: int) -> Measurement:
-    """All forms interleaved in one process."""
-    sessions: dict[str, Session] = {name: open_session(data, format, machine.threads) for name, data in files.items()}
-    try:
-        return measure(sessions, on=machine.on, rounds=30, min_seconds=0.3, seed=seed)
-    finally:
-        for session in sessions.values():
-            session.close()
 
 
 def best_of(forms: Sequence[Form], measured: Measurement, exactness: Mapping[str, float]) -> Form:

@@ -8,13 +8,14 @@ from edgelr.data import Data
 from edgelr.pipeline.finish import gates, write_out
 from edgelr.pipeline.forms import chosen_precision
 from edgelr.pipeline.job import opened
+from edgelr.pipeline.lines import summary
 from edgelr.pipeline.log import Log, Tell
 from edgelr.pipeline.planning import measured, planned_network
 from edgelr.pipeline.produce import judge, outputs_of, produce
 from edgelr.pipeline.refine import refine
 from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.streaming import step_files
-from edgelr.pipeline.telling import Told, summary
+from edgelr.pipeline.telling import Told
 from edgelr.quantization import observe
 from edgelr.report import Report
 from edgelr.vocabulary import Plan

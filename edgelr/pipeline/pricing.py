@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from edgelr.devices import measure, open_session
 from edgelr.errors import UnsupportedError
 from edgelr.factorize import choice_cost
 from edgelr.graph import Graph
@@ -14,7 +13,7 @@ from edgelr.latency import Prices, price, variants
 from edgelr.pipeline import files
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.log import Log
-from edgelr.pipeline.machine import Machine
+from edgelr.pipeline.machine import Machine, measured_together
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.settings import Format, Settings
 from edgelr.pipeline.source import Source
@@ -68,12 +67,8 @@ def priced_whole(
     files: Mapping[Plan, bytes], format: Format, source: Source, options: Options, machine: Machine, seed: int
 ) -> Prices:
     """Prices where a runtime can't time the operations of a loop: each variant's whole latency, divided among all layers by MACs."""
-    sessions = {str(i): open_session(data, format, machine.threads) for i, data in enumerate(files.values())}
-    try:
-        measured = measure(sessions, on=machine.on, rounds=20, min_seconds=0.2, seed=seed)
-    finally:
-        for session in sessions.values():
-            session.close()
+    named = {str(i): data for i, data in enumerate(files.values())}
+    measured = measured_together(named, format, machine.on, machine.threads, seed, rounds=20, min_seconds=0.2)
     by_name = {layer.name: layer for layer in source.layers}
     fixed = sum(layer.macs or 0 for layer in source.layers if layer.name not in options)
     base_us = measured["0"].median * 1e3 * fixed / max(1, source.macs or 1)

@@ -22,6 +22,10 @@ from edgelr.pipeline.source import BATCH, Source, gathered
 from edgelr.quantization import Quantized, simulate
 from edgelr.quantization.sensitivity import sensitivities
 
+SENSITIVITY_MACS = 3e11  # all values of these samples are held, and each operation runs what lies behind it: half the network on average
+SENSITIVITY_SAMPLES = (4, 64)
+DROP_MACS = 2e12  # the integer run of one bound on the loss
+
 
 @dataclass(frozen=True)
 class Refined:
@@ -31,11 +35,6 @@ class Refined:
     reverted: tuple[Reverted, ...]
     sqnr_db: Mapping[str, float]
     samples: int
-
-
-SENSITIVITY_MACS = 3e11  # all values of these samples are held, and each operation runs what lies behind it: half the network on average
-SENSITIVITY_SAMPLES = (4, 64)
-DROP_MACS = 2e12  # the integer run of one bound on the loss
 
 
 def refine(job: Job, product: Product, precision: Precision) -> tuple[Product, Refined]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edgelr.devices import Measurement, measure, open_session
 from edgelr.devices.steps import run_steps
 from edgelr.errors import GateError
 from edgelr.export.account import account
@@ -17,7 +16,7 @@ from edgelr.graph import run
 from edgelr.graph.step import step_network
 from edgelr.pipeline.files import write
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.machine import Machine
+from edgelr.pipeline.machine import measured_together
 from edgelr.pipeline.metrics import sqnr_db
 from edgelr.pipeline.precision import Form, Precision
 from edgelr.pipeline.produce import Product
@@ -61,8 +60,11 @@ def step_files(job: Job, product: Product) -> Step | None:
                 f"{exactness:.1f} dB over {x.shape[1]} steps of {len(x)} samples",
                 "report it with the network",
             )
-        ops, runtime = account(data, format), machine.runtimes.get(format)
-        latency = (Latency.of(_measured(data, format, machine, settings.seed)["step"]),) if runtime else ()
+        ops = account(data, format)
+        latency: tuple[Latency, ...] = ()
+        if format in machine.runtimes:
+            timings = measured_together({"step": data}, format, machine.on, machine.threads, settings.seed)
+            latency = (Latency.of(timings["step"]),)
         reference = f"the whole network, states carried over {x.shape[1]} steps of {len(x)} samples; latency is one step's"
         rows.append(
             Artifact(
@@ -78,11 +80,3 @@ def step_files(job: Job, product: Product) -> Step | None:
             )
         )
     return Step(files, tuple(rows))
-
-
-def _measured(data: bytes, format: Format, machine: Machine, seed: int) -> Measurement:
-    session = open_session(data, format, machine.threads)
-    try:
-        return measure({"step": session}, on=machine.on, rounds=20, min_seconds=0.2, seed=seed)
-    finally:
-        session.close()

@@ -12,8 +12,7 @@ from edgelr.pipeline import lines
 from edgelr.pipeline.fit import Fitted
 from edgelr.pipeline.forms import Tried
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.lines import summary, versions
-from edgelr.pipeline.machine import Machine, machine_of
+from edgelr.pipeline.lines import versions
 from edgelr.pipeline.metrics import Outputs
 from edgelr.pipeline.prepare import Prepared, counted_costs
 from edgelr.pipeline.produce import Judged, Product
@@ -23,21 +22,19 @@ from edgelr.pipeline.streaming import Step
 from edgelr.report import Dense, Form, Latency, ModelFacts, Report, Reverted, Round, Search, Sensitivity, Stage, TargetFacts, Training
 from edgelr.report import Source as SourceFacts
 
-__all__ = ["Machine", "Told", "machine_of", "summary", "versions"]
-
-
 LOSS = 0.1  # points of score, as a fraction, beyond which a loss is told first of all
 
 
 def losses(stages: Sequence[Stage]) -> list[str]:
     """What a user must not overlook: a stage that lost a large part of the score."""
     told = []
+    if any(s.name == "trained" for s in stages):  # what training left of the loss counts, from the source on
+        stages = [s for s in stages if s.name != "factorized"]
     for before, after in pairwise(stages):
-        if after.name == "factorized" and any(s.name == "trained" for s in stages):
-            continue  # training came after: what it left is told
         if before.score and after.score and before.score.value - after.score.value > LOSS:
             advice = {
                 "factorized": "the budget is too tight without training: loosen it, or add --qat",
+                "trained": "train longer with --epochs, or loosen the budget",
                 "quantized": "try --qat, --calibration mse, or --max-drop",
             }
             fell = f"{after.score.metric} fell from {before.score.value:.1%} to {after.score.value:.1%} ({after.name})"

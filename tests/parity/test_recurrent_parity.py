@@ -2,16 +2,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
 from parity_tools import onnx_session
 from recurrent_sample import RecurrentNet, factors
 
 from edgelr.devices import open_session
+from edgelr.devices.steps import run_steps
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.graph import Graph, capture, run
 from edgelr.graph.ir import Node
@@ -149,37 +151,15 @@ def test_a_state_carried_from_step_to_step_equals_one_long_call(
             y, states = run_step(step, x[:, t : t + 1], states)
     np.testing.assert_allclose(y.numpy(), want, atol=1e-5)
     q = kept(step, numbers)
-    for got in (_stepped_onnx(q, x.numpy()), _stepped_tflite(q, x.numpy())):
+    files: dict[Literal["tflite", "onnx"], bytes] = {"tflite": tflite_bytes(q), "onnx": onnx_bytes(q)}
+    names = [s.before for s in step.states]
+    opened = onnx_session(files["onnx"])
+    assert [i.name for i in opened.get_inputs()] == ["input", *names]
+    assert [o.name for o in opened.get_outputs()] == ["output", *(f"{name}/next" for name in names)]
+    assert [d["name"] for d in Interpreter(model_content=files["tflite"]).get_input_details()[1:]] == names
+    for format, data in files.items():
+        got = run_steps(data, format, x.numpy())
         if numbers == "float":
             np.testing.assert_allclose(got, want, atol=1e-4)
         else:
             assert sqnr_db(want, got) > 25  # the head's few values; 30 dB and more inside
-
-
-def _stepped_onnx(q: Quantized, x: np.ndarray) -> np.ndarray:
-    session = onnx_session(onnx_bytes(q))
-    carried = {s.before: np.zeros((len(x), *s.shape), np.float32) for s in q.graph.states}
-    for t in range(x.shape[1]):
-        names = ["output", *(f"{name}/next" for name in carried)]
-        y, *after = session.run(names, {"input": x[:, t : t + 1], **carried})
-        carried = dict(zip(carried, after, strict=True))
-    return y
-
-
-def _stepped_tflite(q: Quantized, x: np.ndarray) -> np.ndarray:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=tflite_bytes(q), num_threads=1)
-    interpreter.allocate_tensors()
-    (entry, *before), (result, *after) = interpreter.get_input_details(), interpreter.get_output_details()
-    assert [d["name"] for d in before] == [s.before for s in q.graph.states]
-    rows = []
-    for sample in x:
-        carried = [np.zeros(d["shape"], np.float32) for d in before]
-        for t in range(len(sample)):
-            for place, value in zip([entry, *before], [sample[None, t : t + 1], *carried], strict=True):
-                interpreter.set_tensor(place["index"], value)
-            interpreter.invoke()
-            carried = [interpreter.get_tensor(d["index"]) for d in after]
-        rows.append(interpreter.get_tensor(result["index"]))
-    return np.concatenate(rows)
