@@ -71,3 +71,9 @@ class MeasurementError(EdgelrError):
     """A measurement is not to be trusted (drifting, throttled)."""
 
     exit_code = Exit.UNTRUSTED_MEASUREMENT
+
+
+class DeviceError(EdgelrError):
+    """A device can't be reached, its host key is unknown, or its link was lost."""
+
+    exit_code = Exit.DEVICE
