@@ -10,6 +10,7 @@ Scheme = Literal["dense", "channel", "spatial", "linear", "recurrent", "gates"]
 How = Literal["measured", "simulated", "predicted", "counted"]
 BudgetKind = Literal["latency", "size", "macs", "params"]
 Numbers = Literal["int8", "dynamic", "float"]
+Format = Literal["tflite", "onnx"]  # .tflite runs in LiteRT, .onnx in ONNX Runtime
 
 
 @dataclass(frozen=True)

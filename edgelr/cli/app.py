@@ -6,7 +6,7 @@ from importlib import metadata
 
 import typer
 
-from edgelr.cli import compress, demo, doctor, inspect, verify
+from edgelr.cli import compress, demo, doctor, inspect, profile, targets, verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,8 @@ app.command("compress")(compress.compress)
 app.command("plan")(compress.plan)
 app.command("quantize")(compress.quantize)
 app.command("inspect")(inspect.inspect)
+app.command("profile")(profile.profile)
+app.command("targets")(targets.targets)
 app.command("verify")(verify.verify)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)

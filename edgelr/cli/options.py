@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +20,11 @@ Model = Annotated[
 Data = Annotated[str, typer.Option("--data", help="An .npz, a folder (with --recipe), or FILE.py:FUNCTION returning a Data.")]
 Weights = Annotated[str, typer.Option("--weights", help="A .safetensors file (or a .pt that holds only tensors).")]
 Input = Annotated[str, typer.Option("--input", help="The input's shape with batch, as 1x3x224x224; default: the data's.")]
-Target = Annotated[str, typer.Option("--target", help="A folder name under targets/, or a path to one.")]
+Target = Annotated[
+    str, typer.Option("--target", help="A folder name under targets/ or a path to one; @ssh://pi@192.0.2.7 or @adb:SERIAL attaches a device.")
+]
+Table = Annotated[str, typer.Option("--table", help="A latency table to use instead of the target's own.")]
+Strict = Annotated[bool, typer.Option("--strict", help="End with code 7 where a measurement can't be trusted: throttled, drifting.")]
 Budgets = Annotated[
     list[str] | None,
     typer.Option("--budget", help="12ms, 400KB, 30MMAC, 0.25Mparams, or a share: 70%ms, 50%KB, 33%MAC. Repeatable; all must hold."),
@@ -54,6 +61,58 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Choose and measure, wri
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr, warnings and errors alone.")]
 
+# Every option of a run: its kind, and what it is where it isn't given. Commands take them by name.
+RUN: dict[str, tuple[Any, Any]] = {
+    "data": (Data, ""),
+    "budget": (Budgets, None),
+    "out": (Out, ""),
+    "target": (Target, "host"),
+    "table": (Table, ""),
+    "weights": (Weights, ""),
+    "input": (Input, ""),
+    "recipe": (Recipe, ""),
+    "method": (Method, "beam"),
+    "scheme": (Scheme, "channel,spatial,linear,recurrent,gates"),
+    "format": (Format, "tflite,onnx"),
+    "metric": (Metric, ""),
+    "calibration": (Calibration, "minmax"),
+    "calibration_samples": (CalibrationSamples, 512),
+    "score_samples": (ScoreSamples, 1000),
+    "numbers": (Numbers, "auto"),
+    "keep_float": (KeepFloat, None),
+    "max_drop": (MaxDrop, None),
+    "qat": (Qat, False),
+    "epochs": (Epochs, 0),
+    "streaming": (Streaming, False),
+    "via": (Via, "direct"),
+    "seed": (Seed, 0),
+    "strict": (Strict, False),
+    "allow_slower": (AllowSlower, False),
+    "force": (Force, False),
+    "dry_run": (DryRun, False),
+    "json": (Json, False),
+    "quiet": (Quiet, False),
+}
+
+
+def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command that takes a model and these options of a run, and gets each by its name. Options are spelled once, in ``RUN``."""
+
+    def command(work: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(work)
+        def start(model: str, **words: Any) -> None:
+            work(model, **words)
+
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters = [inspect.Parameter("model", kind, annotation=Model)]
+        parameters += [inspect.Parameter(n, kind, default=RUN[n][1], annotation=RUN[n][0]) for n in names]
+        start.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+        start.__annotations__ = {p.name: p.annotation for p in parameters}
+        del start.__wrapped__  # typer would read the options of what is wrapped
+        return start
+
+    return command
+
 
 def shape_of(text: str) -> tuple[int, ...]:
     """ "1x3x224x224" as numbers; () for "". Raises UsageError."""
@@ -74,7 +133,7 @@ def words(text: str) -> tuple[str, ...]:
 
 def settings(
     *,
-    budgets: list[str] | None = None,
+    budget: list[str] | None = None,
     keep_float: list[str] | None = None,
     input: str = "",
     scheme: str = "channel,spatial,linear,recurrent,gates",
@@ -85,7 +144,7 @@ def settings(
     from edgelr.pipeline import Settings, parse_budget
 
     chosen: dict[str, Any] = {
-        "budgets": tuple(parse_budget(b) for b in budgets or ()),
+        "budgets": tuple(parse_budget(b) for b in budget or ()),
         "input_shape": shape_of(input),
         "schemes": words(scheme),
         "formats": words(format),

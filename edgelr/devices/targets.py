@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgelr.errors import BadInputError, UsageError
+from edgelr.vocabulary import Numbers
 
 Runtime = Literal["litert", "onnxruntime"]
 NumberFormat = Literal["w8a8"]
+Feature = Literal["dotprod", "fp16"]
 
 # The wheel carries the folder inside the package; a checkout has it at its root.
 _PLACES = (Path(__file__).parents[1] / "_targets", Path(__file__).parents[2] / "targets")
+
+_OPTIONAL = frozenset({"facts", "weight_bits", "packages", "numbers", "core", "clock_ghz", "features", "kernels"})
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,9 @@ class Target:
     """A device, its runtimes, its number format, and the step of its int8 kernels on which ranks are chosen, for each runtime.
 
     ``weight_bits`` is 7 for x86 processors without VNNI. ``packages``: which package a runtime is there, where it isn't the usual one.
+    ``numbers`` are the formats that a file may compute in there. ``core`` is the core that tables are of (a phone's: the one its large
+    cluster has) at ``clock_ghz``; ``kernels`` is the core whose kernels were counted for the shipped tables, where it isn't ``core``
+    itself. ``features`` are what the kernels choose by: "dotprod", "fp16".
     """
 
     name: str
@@ -41,6 +48,11 @@ class Target:
     weight_bits: int = 8
     packages: Mapping[Runtime, str] = field(default_factory=dict, hash=False)
     facts: tuple[Fact, ...] = ()
+    numbers: tuple[Numbers, ...] = get_args(Numbers)
+    core: str = ""
+    clock_ghz: float = 0.0
+    features: tuple[Feature, ...] = ()
+    kernels: str = ""
 
     @property
     def weight_max(self) -> int:
@@ -91,13 +103,12 @@ def _parse(file: Path) -> Target:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInputError(f"The target file {file} can't be read.", str(error)) from error
-    _check_keys(file, "", table, {f.name for f in fields(Target)}, optional=frozenset({"facts", "weight_bits", "packages"}))
+    _check_keys(file, "", table, {f.name for f in fields(Target)}, optional=_OPTIONAL)
     runtimes, steps = table["runtimes"], table["rank_steps"]
     known = get_args(Runtime)
     _require(file, "name", isinstance(table["name"], str) and table["name"] != "", "a text")
     _require(file, "device", isinstance(table["device"], str), "a text")
-    some = isinstance(runtimes, list) and bool(runtimes)
-    _require(file, "runtimes", some and all(r in known for r in runtimes), f"a list out of {known}")
+    _require(file, "runtimes", _is_some_of(runtimes, known), f"a list out of {known}")
     _require(file, "threads", _is_count(table["threads"]), "a whole number from 1")
     _require(file, "number_format", table["number_format"] in get_args(NumberFormat), f"one of {get_args(NumberFormat)}")
     _require(file, "weight_bits", table.get("weight_bits", 8) in (7, 8), "7 or 8")
@@ -106,13 +117,24 @@ def _parse(file: Path) -> Target:
     _require(file, "packages", named, "a table of texts, by runtime")
     _require(file, "rank_steps", isinstance(steps, dict) and all(_is_count(s) for s in steps.values()), "a table of whole numbers from 1")
     _check_keys(file, "rank_steps", steps, set(runtimes))
+    numbers, features = table.get("numbers", list(get_args(Numbers))), table.get("features", [])
+    _require(file, "numbers", _is_some_of(numbers, get_args(Numbers)), f"a list out of {get_args(Numbers)}")
+    _require(file, "features", features == [] or _is_some_of(features, get_args(Feature)), f"a list out of {get_args(Feature)}")
+    for key in ("core", "kernels"):
+        _require(file, key, isinstance(table.get(key, ""), str), "a text")
+    clock = table.get("clock_ghz", 0.0)
+    _require(file, "clock_ghz", isinstance(clock, float) and 0.0 <= clock < 10.0, "gigahertz, as 1.5")
     facts = table.get("facts", [])
     _require(file, "facts", isinstance(facts, list) and all(isinstance(f, dict) for f in facts), "a list of tables")
     for fact in facts:
         _check_keys(file, "facts", fact, {"text", "source"})
         _require(file, "facts", all(isinstance(v, str) and v for v in fact.values()), "texts, each with its source")
-    settings = {**table, "runtimes": tuple(runtimes), "rank_steps": dict(steps), "facts": tuple(Fact(**fact) for fact in facts)}
-    return Target(**settings)
+    read = {"runtimes": tuple(runtimes), "numbers": tuple(numbers), "features": tuple(features), "facts": tuple(Fact(**f) for f in facts)}
+    return Target(**{**table, **read})
+
+
+def _is_some_of(value: object, known: tuple[str, ...]) -> bool:
+    return isinstance(value, list) and bool(value) and all(v in known for v in value)
 
 
 def _is_count(value: object) -> bool:

@@ -45,7 +45,7 @@ class Transport(Protocol):
         """
 
     def put(self, data: bytes, name: str) -> str:
-        """Write a file ``name`` into ``folder``; its path there. The SHA-256 is compared there; once more if it differs, then DeviceError."""
+        """Write a file ``name`` into ``folder``; its path there. The SHA-256 is compared there; once more if it differs."""
 
     def get(self, path: str) -> bytes:
         """A file's bytes, at most 64 MB."""

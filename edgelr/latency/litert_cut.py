@@ -3,31 +3,26 @@ from __future__ import annotations
 
 import copy
 import struct
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edgelr.errors import BadInputError, UnsupportedError
+from edgelr.latency.cut import Cut
+from edgelr.latency.litert_loops import empty_turn, turns
+from edgelr.latency.litert_words import operation_of
 
 _LAYOUT_DATA_BYTES = 64
 
 
-@dataclass(frozen=True)
-class Cut:
-    """One operator: its name (of its first output tensor), what decides its time, and a file that holds it alone."""
-
-    name: str
-    key: Hashable
-    data: bytes
-
-
 def cut_operators(data: bytes) -> Iterator[Cut]:
-    """Every operator of the file's only graph, in order, with copies of its tensors and constants.
+    """Every operator of the file in order, with copies of its tensors and constants; those of a loop's body behind the loop.
 
-    Operators with equal ``key`` have the same code, options, tensor types and shapes, and take the same time. Raises
-    ``BadInputError`` if the bytes aren't a ``.tflite`` file, ``UnsupportedError`` if it has more than one graph.
+    Operators with equal ``key`` have the same code, options, tensor types and shapes, and take the same time. An operator without a
+    name is called by the next named one that it serves: NAME/part. Raises ``BadInputError`` if the bytes aren't a ``.tflite`` file,
+    ``UnsupportedError`` if it has further graphs that aren't loops with a number of turns told in the file.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -37,27 +32,65 @@ def cut_operators(data: bytes) -> Iterator[Cut]:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     except (struct.error, IndexError, TypeError, ValueError) as error:
         raise BadInputError("This .tflite file is damaged.", str(error)) from error
-    if len(model.subgraphs) != 1:
-        raise UnsupportedError("This .tflite file can't be timed by operator.", f"it has {len(model.subgraphs)} graphs, not one.")
     for buffer in model.buffers:
         # A converter may keep large constants behind the flatbuffer; an empty buffer would silently give other kernels.
         if buffer.offset > 1:
             buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
-    graph = model.subgraphs[0]
-    for operator in graph.operators:
-        name = graph.tensors[operator.outputs[0]].name.decode()
-        yield Cut(name, _key(model, graph, operator), _alone(schema, model, graph, operator))
+    yield from _cuts(schema, model, model.subgraphs[0], "", 1)
+
+
+def _cuts(schema: Any, model: Any, graph: Any, owner: str, times: int) -> Iterator[Cut]:
+    names = _names(graph, owner)
+    for number, operator in enumerate(graph.operators):
+        operation = operation_of(schema, model, graph, operator)
+        name = names[number] or operation.op
+        inner = [v for f, v in sorted(vars(operator.builtinOptions).items()) if f.endswith("SubgraphIndex")] if operator.builtinOptions else []
+        if not inner:
+            yield Cut(name, operation, _key(model, graph, operator), times, partial(_alone, schema, model, graph, operator))
+            continue
+        if operation.op != "loop":
+            raise UnsupportedError("This .tflite file can't be timed by operator.", f"{name}: it has graphs inside that are no loop.")
+        count = times * turns(schema, model, graph, operator)
+        yield Cut(name, operation, ("loop", str(operation)), count, partial(empty_turn, schema, model, graph, operator))
+        yield from _cuts(schema, model, model.subgraphs[operator.builtinOptions.bodySubgraphIndex], name.removesuffix("/part"), count)
+
+
+def _names(graph: Any, owner: str) -> list[str]:
+    """Each operator's name: its first output's, or else that of the named operator that it serves with "/part" behind."""
+    named = [_text(graph.tensors[o.outputs[0]].name) for o in graph.operators]
+    reader: dict[int, int] = {}
+    for number, operator in reversed(list(enumerate(graph.operators))):
+        reader.update((int(i), number) for i in operator.inputs)
+    serves = list(named)
+    for number in reversed(range(len(named))):
+        if not named[number]:
+            readers = [reader[int(i)] for i in graph.operators[number].outputs if int(i) in reader]
+            serves[number] = serves[readers[0]] if readers else owner
+    return [name or (f"{base}/part" if base else "") for name, base in zip(named, serves, strict=True)]
+
+
+def _text(name: Any) -> str:
+    return "" if name is None else name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _alone(schema: Any, model: Any, graph: Any, operator: Any) -> bytes:
     alone, inside = schema.ModelT(), schema.SubGraphT()
     alone.version, alone.buffers, alone.subgraphs = 3, [schema.BufferT()], [inside]
-    alone.operatorCodes, inside.tensors = [model.operatorCodes[operator.opcodeIndex]], []
-    moved: dict[int, int] = {-1: -1}
+    inside.tensors = []
+    move = mover(model, graph, alone, inside)
+    inside.operators = [moved(model, alone, operator, move)]
+    inside.inputs = list(dict.fromkeys(i for i in inside.operators[0].inputs if i >= 0 and inside.tensors[i].buffer == 0))
+    inside.outputs = inside.operators[0].outputs
+    return pack(alone)
+
+
+def mover(model: Any, graph: Any, alone: Any, inside: Any) -> Callable[[int], int]:
+    """Brings a tensor of ``graph`` with its constant into the graph ``inside`` of another model, once; the new index."""
+    done: dict[int, int] = {-1: -1}
 
     def move(index: int) -> int:
-        if index not in moved:
+        if index not in done:
             tensor = copy.copy(graph.tensors[index])
             buffer = model.buffers[tensor.buffer]
             tensor.buffer = 0
@@ -65,16 +98,19 @@ def _alone(schema: Any, model: Any, graph: Any, operator: Any) -> bytes:
                 alone.buffers.append(buffer)
                 tensor.buffer = len(alone.buffers) - 1
             inside.tensors.append(tensor)
-            moved[index] = len(inside.tensors) - 1
-        return moved[index]
+            done[index] = len(inside.tensors) - 1
+        return done[index]
 
+    return move
+
+
+def moved(model: Any, alone: Any, operator: Any, move: Callable[[int], int]) -> Any:
+    """A copy of an operator in another model."""
     only = copy.copy(operator)
-    only.opcodeIndex = 0
+    alone.operatorCodes = [*(alone.operatorCodes or []), model.operatorCodes[operator.opcodeIndex]]
+    only.opcodeIndex = len(alone.operatorCodes) - 1
     only.inputs, only.outputs = [move(int(i)) for i in operator.inputs], [move(int(i)) for i in operator.outputs]
-    inside.operators = [only]
-    inside.inputs = list(dict.fromkeys(i for i in only.inputs if i >= 0 and inside.tensors[i].buffer == 0))
-    inside.outputs = only.outputs
-    return pack(alone)
+    return only
 
 
 def pack(model: Any) -> bytes:

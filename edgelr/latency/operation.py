@@ -1,4 +1,29 @@
-"""One operation of a written file, told by all that decides its time: the key of a latency table."""
+"""One operation of a written file, told by all that decides its time: the key of a latency table.
+
+The words of ``op``, the same for both formats; what there is no word for bears the runtime's own name in lower case:
+
+    conv depthwise conv_transpose           weights; kernel, stride, groups; detail "dilation2" (or "dilation2x1"), "-" else
+    linear                                  weights; input [1, C], or [1, rows, C] for several rows, whatever the file's shape is
+    matmul                                  of two activations; detail "-", or which is transposed first: "turn_a", "turn_b", "turn_ab"
+    add sub mul div maximum minimum         of two activations (twice the same one: detail "twice"), or of one and a stored array, whose
+                                            shape is the detail: "constant1", "constant1x1x1x64"
+    maxpool avgpool                         kernel, stride
+    mean sum instance_norm layer_norm       detail: the axes they reduce, in the operation's own shapes: "axes1x2"
+    softmax                                 detail "-" over the last axis, else "axis1"
+    relu relu6 relu_n1_to_1 clip sigmoid tanh gelu elu leaky_relu hardswish rsqrt exp abs neg
+                                            one activation; gelu has the detail "tanh" where it is the approximation
+    concat split reverse                    detail "axis3"; split's sizes too: "axis1into48x16"
+    slice pad                               detail "-"; "step2" of a slice, "reflect" or "edge" of a pad
+    transpose                               detail "perm0231"
+    reshape resize_nearest resize_bilinear  told by their shapes
+    quantize dequantize requantize          float to the grid, back, and from one grid to another
+    lstm gru                                a whole recurrent layer; input [1, steps, features]
+    loop                                    one turn of a loop without its operations; inputs are the variables that it carries
+
+``numbers``: "int8" (on integers; quantize and dequantize too), "dynamic" (float in and out, int8 weights), "float". Work on shapes and
+places is "float" with the detail "index". What is the same work has the same key: an integer operation's saturation is its activation
+("none"), a kernel of length 1 has no dilation, and pads follow from the shapes.
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,9 +40,11 @@ class Operation:
     """``op`` is edgelr's own word for what is computed, the same for both formats: "conv", "depthwise", "linear", "add", "softmax" …
 
     ``inputs`` are the shapes of the inputs that aren't constants, ``output`` is the first output's; batch first and channels last
-    ([1, H, W, C], [1, L, C], [1, C]), whatever the file's layout is. ``kernel`` and ``stride`` are [height, width]. ``groups`` is 1 for a
-    plain convolution and the number of channels for a depthwise one. ``activation`` is fused: "none", "relu", "relu6". ``detail`` is
-    what else makes another kernel of it, in a word ("-" for nothing): "dilation2", "axis1", "pad1111".
+    ([1, H, W, C], [1, L, C], [1, C]), whatever the file's layout is; an .onnx doesn't say which tensors of four axes are images, so all
+    are taken for such, but for those of matmul, softmax, layer_norm, reshape and transpose, which stay as written. A convolution over
+    one axis is [1, 1, L, C] in a .tflite and [1, L, C] in an .onnx, its kernel [1, k] in both. ``kernel`` and ``stride`` are [height,
+    width]. ``groups`` is 1 for a plain convolution and the number of channels for a depthwise one. ``activation`` is fused: "none",
+    "relu", "relu6", "relu_n1_to_1", "clip". ``detail`` is what else makes another kernel of it, in a word; "-" for nothing.
     """
 
     op: str

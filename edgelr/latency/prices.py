@@ -1,8 +1,8 @@
-"""What each choice of each layer costs in the network, on one runtime: all layers' k-th candidates measured in one file.
+"""What each choice of each layer costs in the network, on one runtime: all layers' k-th candidates in one file.
 
 Isolated layers mislead (their sum is 5-70 % off and is unfair to low rank), and one file for each choice takes too long. So
 variant k is the whole network with every layer at its k-th candidate: as many files as the layer with the most candidates
-has, each profiled operation by operation, and all of them measured whole against each other, interleaved.
+has, each told operation by operation, and all of them whole against each other, interleaved where they are measured.
 """
 
 from __future__ import annotations
@@ -10,27 +10,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Literal
 
-from edgelr.devices import measure, open_session
-from edgelr.latency.litert_ops import litert_op_times
+from edgelr.latency.machine import RUNTIMES, Machine
 from edgelr.latency.op_times import OpTimes
-from edgelr.latency.ort_ops import ort_op_times
-from edgelr.vocabulary import DENSE, Choice, Plan
+from edgelr.vocabulary import DENSE, Choice, Format, How, Plan
 
-FORMATS: dict[str, Literal["tflite", "onnx"]] = {"litert": "tflite", "onnxruntime": "onnx"}
+FORMATS: dict[str, Format] = {runtime: format for format, runtime in RUNTIMES.items()}
 PROFILE_US = 1.5e6  # enough repetitions of a file to fill this, within the bounds below
 ROUNDS_MIN, ROUNDS_MAX = 10, 30
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Microseconds for each (layer, choice), and ``base_us`` for all that no choice changes. Measured in-network on ``on``."""
+    """Microseconds for each (layer, choice), and ``base_us`` for all that no choice changes: in-network, on ``on``, by ``how``."""
 
     runtime: str
     on: str
     us: Mapping[tuple[str, Choice], float]
     base_us: float
+    how: How = "measured"
 
     def predicted_us(self, plan: Plan, layers: Mapping[str, object]) -> float:
         """The whole network's latency under a plan: predicted."""
@@ -45,7 +43,7 @@ class Prices:
             return self
         factor = min(2.0, max(0.5, (measured_us - dense) / pairs))
         us = {key: value if key[1] == DENSE else value * factor for key, value in self.us.items()}
-        return Prices(self.runtime, self.on, us, self.base_us)
+        return Prices(self.runtime, self.on, us, self.base_us, self.how)
 
 
 def variants(candidates: Mapping[str, tuple[Choice, ...]]) -> tuple[Plan, ...]:
@@ -56,25 +54,19 @@ def variants(candidates: Mapping[str, tuple[Choice, ...]]) -> tuple[Plan, ...]:
 
 
 def price(
-    files: Mapping[Plan, bytes], candidates: Mapping[str, tuple[Choice, ...]], *, runtime: str, on: str, threads: int, seed: int = 0
+    files: Mapping[Plan, bytes], candidates: Mapping[str, tuple[Choice, ...]], *, format: Format, machine: Machine, seed: int = 0
 ) -> Prices:
     """Price every choice from the written ``variants``. Operations are named NAME (dense), or NAME.0 and NAME.1.
 
-    An operation's profiled time is scaled so that its file's operations add up to the file as measured whole.
+    An operation's time is scaled so that its file's operations add up to the file as a whole.
     """
-    format = FORMATS[runtime]
-    sessions = {str(i): open_session(data, format, threads) for i, data in enumerate(files.values())}
-    try:
-        whole = measure(sessions, on=on, rounds=20, min_seconds=0.2, seed=seed)
-    finally:
-        for session in sessions.values():
-            session.close()
+    whole = machine.together({str(i): data for i, data in enumerate(files.values())}, format, rounds=20, min_seconds=0.2, seed=seed)
     seen: dict[tuple[str, Choice], list[float]] = {}
     rest: list[float] = []
     for i, (plan, data) in enumerate(files.items()):
         whole_us = whole[str(i)].median * 1e3
         rounds = int(min(ROUNDS_MAX, max(ROUNDS_MIN, PROFILE_US / max(whole_us, 1))))
-        times = _profile(data, runtime, threads, rounds)
+        times = machine.op_times(data, format, rounds=rounds)
         scale = whole_us / max(times.sum_us, 1e-9)
         left = whole_us
         for name in candidates:
@@ -82,7 +74,8 @@ def price(
             seen.setdefault((name, plan[name]), []).append(us)
             left -= us
         rest.append(left)
-    return Prices(runtime, on, {key: fmean(values) for key, values in seen.items()}, median(rest))
+    us_of = {key: fmean(values) for key, values in seen.items()}
+    return Prices(machine.runtimes[format], machine.on, us_of, median(rest), machine.how)
 
 
 def layer_us(times: OpTimes, name: str) -> float:
@@ -90,8 +83,3 @@ def layer_us(times: OpTimes, name: str) -> float:
     own = (name, f"{name}.0", f"{name}.1")
     return sum(us for op, us in times.us.items() if op in own or op.startswith(tuple(f"{o}/" for o in own)))
 
-
-def _profile(data: bytes, runtime: str, threads: int, rounds: int) -> OpTimes:
-    if runtime == "litert":
-        return litert_op_times(data, threads=threads, rounds=rounds)
-    return ort_op_times(data, threads=threads, runs=rounds)

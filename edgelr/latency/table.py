@@ -17,7 +17,8 @@ class Head:
     ``how`` is "measured" or "simulated", never both in one table. ``on`` says on what, in words: the board as it described itself, or
     the emulator and what its cycles were fitted to. ``core`` is the CPU's part ("cortex-a72", or the name /proc/cpuinfo gives).
     ``version`` is the runtime's. ``made`` is a date (ISO 8601), ``conditions`` are governor, clock and temperature where they were
-    read. ``band`` is the error to expect of a whole network, as a share (0.15: within 15 %), and ``band_from`` where that is known from.
+    read. ``band`` is the error to expect of a whole network, as a share (0.15: within 15 %), ``ratio_band`` that of the ratio of two
+    networks' latencies (0 where that isn't known), and ``band_from`` says where these are known from.
     ``call_us`` is what one call of a network costs beyond its operations. ``steps``: the kernels' step in output channels, by numbers.
     """
 
@@ -33,6 +34,7 @@ class Head:
     band_from: str
     call_us: float = 0.0
     clock_ghz: float = 0.0
+    ratio_band: float = 0.0
     steps: Mapping[str, int] = field(default_factory=dict)
     conditions: Mapping[str, str] = field(default_factory=dict)
 
@@ -52,7 +54,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows by operation. Two rows of one operation can't be."""
+    """Rows by operation. Two rows of one operation can't be. ``edited``: somebody changed the file by hand, and said so in it."""
 
     head: Head
     rows: Mapping[Operation, Row]
+    edited: bool = False

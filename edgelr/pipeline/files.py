@@ -9,9 +9,8 @@ from edgelr.graph import Graph
 from edgelr.graph.splice import spliced
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.precision import Precision
-from edgelr.pipeline.settings import Format
 from edgelr.quantization import Quantized
-from edgelr.vocabulary import Plan
+from edgelr.vocabulary import Format, Plan
 
 WRITERS: dict[Format, Callable[[Quantized], bytes]] = {"tflite": tflite_bytes, "onnx": onnx_bytes}
 ANY_RANGE = (-4.0, 4.0)  # neither latency nor size depends on the scales

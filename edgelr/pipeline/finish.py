@@ -29,8 +29,9 @@ def gates(report: Report, measured: Mapping[str, Measurement], settings: Setting
         if not line.met:
             raise BudgetError(
                 f"the budget {line.asked} is not met",
-                f"{line.value:.4g} {line.unit} on {line.on} ({line.how}), limit {line.limit:.4g}",
-                f"ask for {line.value * 1.02:.3g} {line.unit}, or a looser share",
+                f"{line.value:.4g} {line.unit} on {line.on} ({line.how}{f', right within {line.band:.0%}' if line.band else ''}), "
+                f"limit {line.limit:.4g}",
+                f"ask for {line.value * (1 + line.band) * 1.02:.3g} {line.unit}, or a looser share",
                 {line.kind: line.value},
             )
     for runtime, m in measured.items():
@@ -38,7 +39,7 @@ def gates(report: Report, measured: Mapping[str, Measurement], settings: Setting
         if plan.factorised() and ratio > SLOWER and not settings.allow_slower:
             raise GateError(
                 f"the compressed network is slower than dense int8 in {runtime}",
-                f"{ratio:.2f} times as slow, measured side by side",
+                f"{ratio:.2f} times as slow, {'measured side by side' if m['plan'].how == 'measured' else m['plan'].how + ' by its table'}",
                 "loosen the budget, or add --allow-slower",
             )
 

@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 from edgelr.devices import Measurement
 from edgelr.errors import BudgetError, GateError
 from edgelr.latency import FORMATS as FORMAT_OF
-from edgelr.latency import Prices
+from edgelr.latency import Machine, Prices, pair
 from edgelr.pipeline.candidates import Factors, table
 from edgelr.pipeline.files import draft, planned
-from edgelr.pipeline.machine import measure_pair
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.search import Searcher, reachable
-from edgelr.pipeline.settings import Format
 from edgelr.pipeline.source import Source
 from edgelr.ranks import Search, Table, total
-from edgelr.vocabulary import Choice, Layer, Plan
+from edgelr.vocabulary import Choice, Format, Layer, Plan
 
 ROUNDS = 6
 CLOSE = 0.05  # prediction and measurement agree
@@ -27,7 +25,7 @@ SLOWER = 1.02  # a plan this much slower than dense int8 is slower beyond noise
 
 @dataclass(frozen=True)
 class Round:
-    """One round's prediction and measurement, in ms, by runtime."""
+    """One round's prediction and measurement, in ms, by runtime. Without a device ``measured_ms`` are the written files' table prices."""
 
     predicted_ms: Mapping[str, float]
     measured_ms: Mapping[str, float]
@@ -62,8 +60,7 @@ class Fitting:
     sizes: Mapping[tuple[str, Choice], Mapping[Format, int]]
     prices: dict[str, Prices]
     dense_files: Mapping[Format, bytes]
-    on: str
-    threads: int
+    machine: Machine
     never_slower: bool
     shares: Mapping[str, float]
     precision: Precision
@@ -87,13 +84,14 @@ class Fitting:
     def working_limits(self) -> dict[str, float]:
         """The limits to plan for: a margin under the latency budgets, corrections from earlier rounds, never slower than dense.
 
-        The margin is given up where no plan keeps it: what can't be met is then told in the user's own numbers.
+        The margin for noise is given up where no plan keeps it: what can't be met is then told in the user's own numbers. That for a
+        table's error is never given up.
         """
         limits = self._limits(MARGIN)
         return limits if reachable(self.table(), limits, self.bases()) is None else self._limits(1.0)
 
     def _limits(self, margin: float) -> dict[str, float]:
-        result = {k: v * (margin if k.startswith("us:") else 1) for k, v in self.limits.items()}
+        result = {k: v * (min(margin, 1 / (1 + self.band(k))) if k.startswith("us:") else 1) for k, v in self.limits.items()}
         if self.never_slower:
             for runtime, p in self.prices.items():
                 dense_us = p.predicted_us(Plan(), self.options)
@@ -141,11 +139,15 @@ class Fitting:
     def drafted(self, plan: Plan) -> dict[Format, bytes]:
         return draft(planned(self.source.graph, plan, self.factors), list(self.dense_files), self.precision)
 
+    def band(self, key: str) -> float:
+        """The error, as a share, that a plan's ``us:RUNTIME`` may have where it isn't measured; the ratio's where the limit is a share."""
+        format = FORMAT_OF[key.removeprefix("us:")]
+        return self.machine.ratio_band(format) if self.shares.get(key) else self.machine.band(format)
+
     def measured(self, files: Mapping[Format, bytes]) -> dict[str, Measurement]:
         """Dense and planned files against each other, interleaved, in each priced runtime."""
         return {
-            r: measure_pair(self.dense_files[FORMAT_OF[r]], files[FORMAT_OF[r]], FORMAT_OF[r], self.on, self.threads, self.seed)
-            for r in self.prices
+            r: pair(self.machine, self.dense_files[FORMAT_OF[r]], files[FORMAT_OF[r]], FORMAT_OF[r], seed=self.seed) for r in self.prices
         }
 
     def dense_us(self, runtime: str) -> float:
@@ -162,10 +164,11 @@ class Fitting:
         for r, m in measured.items():
             key = f"us:{r}"
             share, ratio = self.shares.get(key), m["plan"].median / m["dense"].median
+            margin = 1 + self.band(key)
             absolute = self.limits.get(key) if share is None or self.limits[key] < share * self.dense_us(r) * (1 - 1e-9) else None
             if (
-                (share is not None and ratio > share)
-                or (absolute is not None and m["plan"].median * 1e3 > absolute)
+                (share is not None and ratio * margin > share)
+                or (absolute is not None and m["plan"].median * 1e3 * margin > absolute)
                 or (guarded and m.ratio("plan", "dense").median > SLOWER)
             ):
                 late.append(key)
@@ -213,6 +216,16 @@ class Fitting:
                 "no plan meets the budget and is as fast as dense int8",
                 "on this target's kernels two small layers cost more time than the one they replace; " + str(error.what),
                 "loosen the budget, or add --allow-slower to take the smaller but slower network",
+            )
+        wide = {k.removeprefix("us:"): self.band(k) for k in limits if k.startswith("us:") and k in self.limits and self.band(k)}
+        if wide:
+            told = ", ".join(f"{r} within {band:.0%}" for r, band in wide.items())
+            raise BudgetError(
+                error.what,
+                f"{self.machine.how} latencies are right {told} only, and the budget is kept with that margin; {error.why}",
+                "attach the device (--target NAME@ssh://…) to measure instead, correct the table with a few measurements "
+                "(edgelr table calibrate), or loosen the budget",
+                error.least,
             )
         raise error
 

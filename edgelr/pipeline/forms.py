@@ -13,12 +13,10 @@ from edgelr.graph import Graph, run
 from edgelr.graph.recurrent import layers
 from edgelr.pipeline.files import write
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.machine import measured_together
 from edgelr.pipeline.metrics import sqnr_db
 from edgelr.pipeline.precision import POLICIES, Form, Policy, Precision, Ranges, Spelling, check_patterns
-from edgelr.pipeline.settings import Format
 from edgelr.quantization import simulate
-from edgelr.vocabulary import Timing
+from edgelr.vocabulary import Format, Timing
 
 CLOSE = 1.03  # forms this near the fastest are as fast: sessions of one file differ by 2 to 5 %
 EXACT_DB = 20.0  # a form below this is too coarse, where another isn't (ViT-tiny: 16.5 dB in whole int8, 28.9 mixed; bench_attention.py)
@@ -88,7 +86,7 @@ def choose(
         made = {f.name: replace(precision, forms={format: f}).quantized(graph, ranges, (format,))[format] for f in forms}
         files = {name: write({format: q})[format] for name, q in made.items()}
         log.say(f"measuring {' | '.join(made)} in {runtime}")
-        measured = measured_together(files, format, machine.on, machine.threads, settings.seed)
+        measured = machine.together(files, format, seed=settings.seed)
         exactness = {name: sqnr_db(reference, simulate(q, x).numpy()) for name, q in made.items()}
         small = [f for f in forms if len(files[f.name]) <= (limits or {}).get(format, float("inf"))] or list(forms)
         best = best_of([f for f in small if f != FLOAT] or [FLOAT], measured, exactness)

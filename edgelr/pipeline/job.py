@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from edgelr.data import Data, Split
-from edgelr.devices import Target, load_target, saturates
+from edgelr.devices import Target
+from edgelr.latency import Machine
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.log import Log
-from edgelr.pipeline.machine import Machine, machine_of
+from edgelr.pipeline.machine import machine_of, place_of
 from edgelr.pipeline.metrics import Metric, metric_of
 from edgelr.pipeline.produce import Batches
 from edgelr.pipeline.settings import Settings, preflight
@@ -36,6 +37,11 @@ class Job:
     log: Log
 
     @property
+    def device(self) -> str:
+        """The device that latencies are measured on; "" where they are read from tables."""
+        return self.machine.on if self.machine.how == "measured" else ""
+
+    @property
     def dynamic_refused(self) -> str:
         """Why no file of this run may have the dynamic form; "" where it may."""
         return "; ".join(filter(None, (self.target.dynamic_refused(r) for r in self.machine.runtimes.values())))
@@ -44,11 +50,11 @@ class Job:
 def opened(settings: Settings, model: nn.Module | None, data: Data | None, log: Log) -> Job:
     """Read network and data, and check everything that can be known before work. Raises UsageError and BadInputError."""
     out = preflight(settings.out, settings.force) if settings.out else None
-    target = load_target(settings.target)
-    if target.name == "host" and "onnxruntime" in target.runtimes and saturates():
-        target = replace(target, weight_bits=7)
+    place = place_of(settings.target)
+    target = place.target
+    if target.name == "host" and target.weight_bits == 7:
         log.say("note: 7-bit weights, since this processor has no VNNI and its int8 kernels saturate with 8")
-    machine = machine_of(target, settings.formats)
+    machine = machine_of(place, settings.formats, strict=settings.strict, table=settings.table)
     with log.stage("read"):
         source, data = read(settings, model, data)
         for warning in source.warnings:

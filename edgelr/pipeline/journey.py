@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from torch import nn
 
 from edgelr.data import Data
 from edgelr.pipeline.finish import gates, write_out
 from edgelr.pipeline.forms import chosen_precision
-from edgelr.pipeline.job import opened
+from edgelr.pipeline.job import Job, opened
 from edgelr.pipeline.lines import summary
 from edgelr.pipeline.log import Log, Tell
 from edgelr.pipeline.planning import measured, planned_network
@@ -29,9 +31,14 @@ def compress(
     ``model`` and ``data`` stand in for ``settings.model`` and ``settings.data`` where they are given. Without budgets the dense
     network is quantised. Raises EdgelrError subclasses, each with the contract's exit code; nothing half-written is left.
     """
-    log = Log(tell)
-    job = opened(settings, model, data, log)
-    source, held = job.source, job.held
+    job = opened(settings, model, data, Log(tell))
+    with closing(job.machine):
+        return journey(job, command)
+
+
+def journey(job: Job, command: str) -> Report:
+    """The journey of a network that is opened: what ``compress`` does, top to bottom."""
+    settings, source, held, log = job.settings, job.source, job.held, job.log
     with log.stage("form"):
         ranges = observe(source.graph, job.calibration, settings.calibration)
         precision, tried = chosen_precision(job, ranges)

@@ -8,13 +8,13 @@ from importlib import metadata
 
 from edgelr.devices import Measurement
 from edgelr.factorize import choice_cost, max_rank
+from edgelr.latency import FORMATS, Machine
 from edgelr.pipeline.fit import Fitting
 from edgelr.pipeline.produce import Judged
-from edgelr.pipeline.settings import Format
 from edgelr.pipeline.source import Source
 from edgelr.ranks import Table
 from edgelr.report import Artifact, BudgetLine, Latency, LayerLatency, LayerLine, OpGroup, Ops
-from edgelr.vocabulary import DENSE, Budget, Choice, Layer, Plan
+from edgelr.vocabulary import DENSE, Budget, Choice, Format, Layer, Plan
 
 PACKAGES = ("edgelr", "torch", "numpy", "scipy", "onnx", "onnx-ir", "onnxruntime", "ai-edge-litert", "flatbuffers")
 UNIT_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
@@ -45,7 +45,7 @@ def layer_lines(source: Source, plan: Plan, fitting: Fitting | None, why: Mappin
             size = fitting.sizes[layer.name, choice].get("tflite") or next(iter(fitting.sizes[layer.name, choice].values()))
             prices = fitting.measured_prices.get(runtime)
             if prices is not None:
-                latency = LayerLatency(prices.us[layer.name, DENSE], prices.us[layer.name, choice], "measured")
+                latency = LayerLatency(prices.us[layer.name, DENSE], prices.us[layer.name, choice], prices.how)
         reason = why.get(layer.name) or (reasoned(layer, choice, table, runtime) if layer.name in table else "no search was asked for")
         lines.append(LayerLine(layer.name, layer.kind, layer.weight_shape, choice.scheme, choice.rank, full, macs, size, latency, reason))
     return tuple(lines)
@@ -106,9 +106,9 @@ def budget_lines(
     measured: Mapping[str, Measurement],
     counted: Mapping[str, float],
     source: Mapping[str, float],
-    on: str,
+    machine: Machine,
 ) -> tuple[BudgetLine, ...]:
-    """A line for each budget and each file or runtime it holds for. A share's limit is of the dense network measured in the same run."""
+    """A line for each budget and each file or runtime it holds for. A share's limit is of the dense network timed in the same run."""
     lines = []
     for b in budgets:
         if b.kind == "size":
@@ -120,9 +120,9 @@ def budget_lines(
             for runtime, m in measured.items():
                 limit_ms = b.value * m["dense"].median if b.relative else b.value
                 scale = 1e3 / UNIT_US[b.unit.lower()]
-                lines.append(
-                    BudgetLine("latency", limit_ms * scale, b.unit, m["plan"].median * scale, "measured", f"{on}, {runtime}", b.text)
-                )
+                band = machine.ratio_band(FORMATS[runtime]) if b.relative else machine.band(FORMATS[runtime])
+                plan, on = m["plan"], f"{machine.on}, {runtime}"
+                lines.append(BudgetLine("latency", limit_ms * scale, b.unit, plan.median * scale, plan.how, on, b.text, band))
         else:
             limit = b.value * source[b.kind] if b.relative else b.value
             lines.append(

@@ -1,50 +1,68 @@
-"""The machine that latencies are measured on, and two files measured there side by side."""
+"""Which machine a run's latencies come from: this one, a device that the target names after its @, or the target's tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from edgelr.devices import Measurement, Session, Target, describe_host, measure, open_session
-from edgelr.pipeline.settings import Format
+from edgelr.devices import Target, load_target, saturates
+from edgelr.errors import UsageError
+from edgelr.latency import RUNTIMES, Here, Machine
+from edgelr.vocabulary import Format
+
+HERE = ("", "local")
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What latency is measured on: the CPU's name, the runtime of each written format that the target has, and the threads."""
+class Place:
+    """A target, and how a device of its kind is reached: "" for none."""
 
-    on: str
-    runtimes: Mapping[Format, str]
-    threads: int
-
-
-def machine_of(target: Target, formats: Sequence[Format]) -> Machine:
-    """This machine, as a target's device."""
-    known: dict[Format, str] = {"tflite": "litert", "onnx": "onnxruntime"}
-    return Machine(str(describe_host()["cpu"]), {f: known[f] for f in formats if known[f] in target.runtimes}, target.threads)
+    target: Target
+    address: str
 
 
-def measured_together(
-    files: Mapping[str, bytes], format: Format, on: str, threads: int, seed: int, rounds: int = 30, min_seconds: float = 0.3
-) -> Measurement:
-    """Files of one format, interleaved in one process, by name."""
-    sessions: dict[str, Session] = {name: open_session(data, format, threads) for name, data in files.items()}
-    try:
-        return measure(sessions, on=on, rounds=rounds, min_seconds=min_seconds, seed=seed)
-    finally:
-        for session in sessions.values():
-            session.close()
+def place_of(text: str) -> Place:
+    """``raspberry-pi-5``, ``raspberry-pi-5@ssh://pi@192.0.2.7`` or a path to a target's folder. Raises UsageError for an unknown target."""
+    name, _, address = (text, "", "") if Path(text).exists() else text.partition("@")
+    target = load_target(name)
+    if target.name == "host" and saturates():
+        target = replace(target, weight_bits=7)
+    if target.name == "host" and address not in HERE:
+        raise UsageError(f"'{text}' can't be attached", "host is this machine", "name the target that the device is: raspberry-pi-5@ssh://…")
+    return Place(target, address)
 
 
-def measure_pair(dense: bytes, plan: bytes, format: Format, on: str, threads: int, seed: int, rounds: int = 40) -> Measurement:
-    """Two files of one format: "dense" and "plan". One and the same file is measured once for both."""
-    files = {"dense": dense} if dense == plan else {"dense": dense, "plan": plan}
-    m = measured_together(files, format, on, threads, seed, rounds, 0.5)
-    if len(files) == 2:
-        return m
-    return replace(m, timings={**m.timings, "plan": m["dense"]}, rounds_ms={**m.rounds_ms, "plan": m.rounds_ms["dense"]})
+def machine_of(place: Place, formats: Sequence[Format], *, strict: bool = False, table: str = "") -> Machine:
+    """Where latencies come from.
+
+    Raises UsageError where a target has neither device nor table, DeviceError where the device can't be reached, BadInputError for a
+    table that can't be used.
+    """
+    target = place.target
+    runtimes = {f: RUNTIMES[f] for f in formats if RUNTIMES[f] in target.runtimes}
+    if target.name == "host" and not table:
+        return Here.of(runtimes, target.threads, strict)
+    if place.address in ("", "emulated") or table:
+        return tabled(target, runtimes, table)
+    return attached(place, runtimes, strict)
 
 
-def measured_pairs(dense: Mapping[Format, bytes], plan: Mapping[Format, bytes], machine: Machine, seed: int) -> dict[str, Measurement]:
-    """Dense and chosen files against each other, in each runtime."""
-    return {r: measure_pair(dense[f], plan[f], f, machine.on, machine.threads, seed) for f, r in machine.runtimes.items()}
+@dataclass(frozen=True)
+class Tables:
+    """A target's latency tables by format, and what is to be said of them."""
+
+    tables: Mapping[Format, Table]
+    labels: tuple[str, ...]
+
+
+def tables_of(target: Target, formats: Sequence[Format], path: str = "") -> Tables:
+    """The target's tables for these formats, those that the user built before those that are shipped; ``path`` names one instead."""
+    tables: dict[Format, Table] = {}
+    labels: list[str] = []
+    for format in formats:
+        found = find_table(target.name, RUNTIMES[format], path)
+        if found is not None:
+            tables[format] = found.table
+            labels += found.labels
+    return Tables(tables, tuple(labels))

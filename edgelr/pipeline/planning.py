@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from edgelr.devices import Measurement
 from edgelr.errors import BudgetError, GateError
 from edgelr.graph.recurrent import layers
+from edgelr.latency import pairs
 from edgelr.pipeline.budgets import limits
 from edgelr.pipeline.files import write
 from edgelr.pipeline.fit import Fitted
 from edgelr.pipeline.forms import Tried, candidates, choose
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.machine import measured_pairs
 from edgelr.pipeline.precision import Precision, Spelling
 from edgelr.pipeline.prepare import Prepared, prepare
 from edgelr.pipeline.produce import Product, produce
-from edgelr.pipeline.settings import Format
+from edgelr.vocabulary import Format
 
 REFITS = 3  # final files over a latency budget by noise are planned again this often
 
@@ -56,7 +56,7 @@ def planned_network(job: Job, dense: Product, precision: Precision) -> Planned:
 def measured(job: Job, dense: Product, product: Product) -> dict[str, Measurement]:
     """Dense and chosen files side by side, in each runtime."""
     with job.log.stage("measure"):
-        return measured_pairs(dense.files, product.files, job.machine, job.settings.seed)
+        return pairs(job.machine, dense.files, product.files, seed=job.settings.seed)
 
 
 def _prepared(job: Job, dense: Product, precision: Precision) -> tuple[Prepared, Precision]:

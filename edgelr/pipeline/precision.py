@@ -15,9 +15,8 @@ from edgelr.graph.mixed import necessary
 from edgelr.graph.ops import Conv, Linear, Weighted
 from edgelr.graph.ops.recurrent import Recurrent
 from edgelr.graph.recurrent import in_form, layers, linear_before
-from edgelr.pipeline.settings import Format
 from edgelr.quantization import Quantized, quantize
-from edgelr.vocabulary import Kept
+from edgelr.vocabulary import Format, Kept
 
 Policy = Literal["int8", "mixed", "dynamic", "float"]
 Spelling = Literal["fused", "linear", "loop"]

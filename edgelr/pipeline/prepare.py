@@ -10,20 +10,20 @@ from edgelr.devices import Target
 from edgelr.errors import UsageError
 from edgelr.factorize import choice_cost
 from edgelr.graph.recurrent import layers
+from edgelr.latency import Machine
 from edgelr.pipeline import budgets as budget_rules
 from edgelr.pipeline import candidates
 from edgelr.pipeline.files import draft
 from edgelr.pipeline.fit import Fitting
 from edgelr.pipeline.log import Log
-from edgelr.pipeline.machine import Machine
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.pricing import priced
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.search import Searcher, affordable_samples
-from edgelr.pipeline.settings import Format, Settings
+from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.sizes import sizes
 from edgelr.pipeline.source import Source, first, gathered
-from edgelr.vocabulary import DENSE, Choice, Plan
+from edgelr.vocabulary import DENSE, Choice, Format, Plan
 
 Options = Mapping[str, tuple[Choice, ...]]
 
@@ -91,8 +91,7 @@ def prepare(
         bytes_of,
         prices,
         dict(dense_files),
-        machine.on,
-        machine.threads,
+        machine,
         not settings.allow_slower,
         {k: v / dense_costs[k] for k, v in relative.items()},
         precision,

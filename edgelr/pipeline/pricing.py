@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from edgelr.errors import UnsupportedError
 from edgelr.factorize import choice_cost
 from edgelr.graph import Graph
 from edgelr.graph.splice import place_of
-from edgelr.latency import Prices, price, variants
+from edgelr.latency import Machine, Prices, price, variants
 from edgelr.pipeline import files
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.log import Log
-from edgelr.pipeline.machine import Machine, measured_together
 from edgelr.pipeline.precision import Precision
-from edgelr.pipeline.settings import Format, Settings
+from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.source import Source
-from edgelr.vocabulary import DENSE, Choice, Layer, Plan
+from edgelr.vocabulary import DENSE, Choice, Format, Layer, Plan
 
 Options = Mapping[str, tuple[Choice, ...]]
 
@@ -49,9 +49,8 @@ def priced(
             found = price(
                 {renamed[p]: data for p, data in by_plan.items()},
                 {n: c for n, c in options.items() if not any(n in names for names in held.values())} | operations,
-                runtime=runtime,
-                on=machine.on,
-                threads=machine.threads,
+                format=format,
+                machine=machine,
                 seed=settings.seed,
             )
             prices[runtime] = shared_out(found, renamed, held, source.layers)
@@ -68,7 +67,7 @@ def priced_whole(
 ) -> Prices:
     """Prices where a runtime can't time the operations of a loop: each variant's whole latency, divided among all layers by MACs."""
     named = {str(i): data for i, data in enumerate(files.values())}
-    measured = measured_together(named, format, machine.on, machine.threads, seed, rounds=20, min_seconds=0.2)
+    measured = machine.together(named, format, rounds=20, min_seconds=0.2, seed=seed)
     by_name = {layer.name: layer for layer in source.layers}
     fixed = sum(layer.macs or 0 for layer in source.layers if layer.name not in options)
     base_us = measured["0"].median * 1e3 * fixed / max(1, source.macs or 1)
@@ -79,7 +78,8 @@ def priced_whole(
         for n in options:
             if plan[n] != DENSE or not plan.factorised():
                 seen.setdefault((n, plan[n]), []).append(left * macs[n] / max(1, sum(macs.values())))
-    return Prices(machine.runtimes[format], machine.on, {key: fmean(values) for key, values in seen.items()}, base_us)
+    us = {key: fmean(values) for key, values in seen.items()}
+    return Prices(machine.runtimes[format], machine.on, us, base_us, machine.how)
 
 
 def layers_of_operations(graph: Graph, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -114,4 +114,4 @@ def shared_out(prices: Prices, renamed: Mapping[Plan, Plan], held: Mapping[str, 
                 if plan[n] == DENSE != told[node]:
                     continue
                 seen.setdefault((n, plan[n]), []).append(prices.us[node, told[node]] * macs[n] / max(1, sum(macs.values())))
-    return Prices(prices.runtime, prices.on, us | {key: fmean(values) for key, values in seen.items()}, prices.base_us)
+    return replace(prices, us=us | {key: fmean(values) for key, values in seen.items()})

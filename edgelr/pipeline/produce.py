@@ -22,10 +22,10 @@ from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.files import planned, write
 from edgelr.pipeline.metrics import Metric, Outputs, agreement, sqnr_db
 from edgelr.pipeline.precision import Precision, Ranges
-from edgelr.pipeline.settings import Format, Settings
+from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.source import BATCH, Source, channels_last, first, gathered
 from edgelr.quantization import Quantized, observe, simulate
-from edgelr.vocabulary import Plan, Score
+from edgelr.vocabulary import Format, Plan, Score
 
 GATE_SAMPLES = 256
 GATE_SAMPLES_MIN = 32

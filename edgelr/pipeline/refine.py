@@ -17,10 +17,11 @@ from edgelr.pipeline.metrics import metric_of
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.produce import Product
 from edgelr.pipeline.reverting import Reverted, reverted
-from edgelr.pipeline.settings import Format, Settings
+from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.source import BATCH, Source, gathered
 from edgelr.quantization import Quantized, simulate
 from edgelr.quantization.sensitivity import sensitivities
+from edgelr.vocabulary import Format
 
 SENSITIVITY_MACS = 3e11  # all values of these samples are held, and each operation runs what lies behind it: half the network on average
 SENSITIVITY_SAMPLES = (4, 64)

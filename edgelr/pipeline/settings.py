@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 from edgelr.errors import UsageError
 from edgelr.quantization import Method as CalibrationMethod
-from edgelr.vocabulary import Budget, Scheme
+from edgelr.vocabulary import Budget, Format, Scheme
 
 SearchMethod = Literal["beam", "additive", "energy", "uniform", "dense"]
-Format = Literal["tflite", "onnx"]
 METHODS: tuple[SearchMethod, ...] = ("beam", "additive", "energy", "uniform", "dense")
 SCHEMES: tuple[Scheme, ...] = ("channel", "spatial", "linear", "recurrent", "gates")
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
@@ -25,6 +24,7 @@ class Settings:
     ``numbers`` is the number format: int8 whole, mixed (what is slow on integers in float), dynamic (int8 weights, float activations),
     or float; auto measures. ``keep_float`` are patterns of module names; ``max_drop`` is in points; ``epochs`` 0 means as many as suit.
     ``streaming`` also writes a recurrent network as one step, its states in and out.
+    ``strict`` ends the run where a measurement can't be trusted; ``table`` is a latency table to use instead of the target's own.
     ``calibration_samples`` and ``score_samples`` are upper bounds. ``via`` "stock" writes the files by the stock converters.
     """
 
@@ -51,6 +51,8 @@ class Settings:
     epochs: int = 0
     via: Literal["direct", "stock"] = "direct"
     seed: int = 0
+    strict: bool = False
+    table: str = ""
     allow_slower: bool = False
     force: bool = False
 

@@ -9,8 +9,7 @@ from edgelr.graph.splice import place_of
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.files import draft, planned
 from edgelr.pipeline.precision import Precision
-from edgelr.pipeline.settings import Format
-from edgelr.vocabulary import DENSE, Choice, Plan
+from edgelr.vocabulary import DENSE, Choice, Format, Plan
 
 
 def sizes(

@@ -16,13 +16,12 @@ from edgelr.graph import run
 from edgelr.graph.step import step_network
 from edgelr.pipeline.files import write
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.machine import measured_together
 from edgelr.pipeline.metrics import sqnr_db
 from edgelr.pipeline.precision import Form, Precision
 from edgelr.pipeline.produce import Product
-from edgelr.pipeline.settings import Format
 from edgelr.pipeline.source import gathered
 from edgelr.report import Artifact, Latency, Ops
+from edgelr.vocabulary import Format
 
 SAMPLES = 16
 
@@ -63,7 +62,7 @@ def step_files(job: Job, product: Product) -> Step | None:
         ops = account(data, format)
         latency: tuple[Latency, ...] = ()
         if format in machine.runtimes:
-            timings = measured_together({"step": data}, format, machine.on, machine.threads, settings.seed)
+            timings = machine.together({"step": data}, format, seed=settings.seed)
             latency = (Latency.of(timings["step"]),)
         reference = f"the whole network, states carried over {x.shape[1]} steps of {len(x)} samples; latency is one step's"
         rows.append(

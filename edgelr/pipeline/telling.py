@@ -17,10 +17,10 @@ from edgelr.pipeline.metrics import Outputs
 from edgelr.pipeline.prepare import Prepared, counted_costs
 from edgelr.pipeline.produce import Judged, Product
 from edgelr.pipeline.refine import Refined
-from edgelr.pipeline.settings import Format
 from edgelr.pipeline.streaming import Step
 from edgelr.report import Dense, Form, Latency, ModelFacts, Report, Reverted, Round, Search, Sensitivity, Stage, TargetFacts, Training
 from edgelr.report import Source as SourceFacts
+from edgelr.vocabulary import Format
 
 LOSS = 0.1  # points of score, as a fraction, beyond which a loss is told first of all
 
@@ -79,9 +79,9 @@ class Told:
             versions=versions(),
             seconds=dict(seconds),
             model=ModelFacts(source.name, ((1, *source.shape),)),
-            target=TargetFacts(job.target.name, "+".join(job.target.runtimes), job.machine.threads, job.machine.on),
+            target=TargetFacts(job.target.name, "+".join(job.target.runtimes), job.machine.threads, job.device),
             budgets=lines.budget_lines(
-                job.settings.budgets, self.product.files, self.dense.files, self.measured, counted, of_source, job.machine.on
+                job.settings.budgets, self.product.files, self.dense.files, self.measured, counted, of_source, job.machine
             ),
             source=SourceFacts(source.params, source.macs, source.float_bytes, stages[0].score, self._float_latency()),
             stages=tuple(stages),
@@ -93,11 +93,11 @@ class Told:
                 for f, d in self.dense.files.items()
             ),
             rounds=tuple(
-                Round(i + 1, r, job.machine.on, x.predicted_ms[r], x.measured_ms[r])
+                Round(i + 1, r, job.machine.on, x.predicted_ms[r], x.measured_ms[r], job.machine.how)
                 for i, x in enumerate(self.fitted.rounds if self.fitted else ())
                 for r in x.measured_ms
             ),
-            warnings=(*losses(stages), *source.warnings, *self._drifting(), *self._notes()),
+            warnings=(*losses(stages), *source.warnings, *self._drifting(), *job.machine.notes(), *self._notes()),
             command=command,
             steps=self.step.rows if self.step else (),
             **self._precision(),

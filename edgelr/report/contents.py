@@ -47,7 +47,8 @@ class TargetFacts:
 class BudgetLine:
     """One budget and what came of it. ``limit`` and ``value`` are both in ``unit``; ``on`` names the device or the file.
 
-    ``asked`` is the user's own text ("70%ms"). ``met`` follows from the numbers.
+    ``asked`` is the user's own text ("70%ms"). ``band`` is the error, as a share, that a value may have which isn't measured or counted:
+    the budget is met only where it holds with that error.
     """
 
     kind: BudgetKind
@@ -57,13 +58,15 @@ class BudgetLine:
     how: How
     on: str
     asked: str = ""
+    band: float = 0.0
     met: bool = field(init=False)
 
     def __post_init__(self) -> None:
         check_finite(self.limit, f"the limit of the {self.kind} budget")
         check_finite(self.value, f"the value of the {self.kind} budget")
         check_measured(self.how, self.on, f"{self.kind} budget")
-        object.__setattr__(self, "met", self.value <= self.limit)
+        check_finite(self.band, f"the band of the {self.kind} budget")
+        object.__setattr__(self, "met", self.value * (1 + self.band) <= self.limit * (1 + 1e-9))
 
 
 @dataclass(frozen=True)
@@ -210,16 +213,20 @@ class Search:
 
 @dataclass(frozen=True)
 class Round:
-    """One round of pricing: what a runtime was predicted to take for the plan, and what it took."""
+    """One round of pricing: what a runtime was predicted to take for the plan, and what it took.
+
+    Where nothing is attached that could measure, ``how`` says so, and ``measured_ms`` is what the written file takes by the table.
+    """
 
     round: int
     runtime: str
     on: str
     predicted_ms: float
     measured_ms: float
+    how: How = "measured"
 
     def __post_init__(self) -> None:
-        check_measured("measured", self.on, "round of pricing")
+        check_measured(self.how, self.on, "round of pricing")
         check_finite(self.predicted_ms, "a predicted latency in ms", low=-math.inf)
         check_finite(self.measured_ms, "a measured latency in ms")
 

@@ -53,7 +53,8 @@ def _budgets(report: Report) -> list[RenderableType]:
         met = Text("met", style="green") if line.met else Text("NOT MET", style="bold red")
         kind = line.kind + (f" {line.asked}" if line.asked else "")
         limit, value = words.amount(line.limit, line.unit), words.amount(line.value, line.unit)
-        table.add_row(_text(kind), _text(limit), _text(value), met, _text(f"{line.how}, {line.on}" if line.on else line.how))
+        how = f"{line.how} ±{line.band:.0%}" if line.band else line.how
+        table.add_row(_text(kind), _text(limit), _text(value), met, _text(f"{how}, {line.on}" if line.on else how))
     return [table]
 
 

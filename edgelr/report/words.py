@@ -75,7 +75,9 @@ def score(s: Score | None, how: str = "") -> str:
 
 
 def milliseconds(row: Latency) -> str:
-    """Median and spread, and how they came to be known."""
+    """Median and spread over ``n`` calls; without calls, the value and what it may be off by."""
+    if row.ms.n == 0:
+        return f"{three(row.ms.median)} ms ({three(row.ms.p10)} to {three(row.ms.p90)} to be expected)"
     return f"{three(row.ms.median)} ms ({three(row.ms.p10)} to {three(row.ms.p90)}, n = {row.ms.n:,})"
 
 

@@ -13,19 +13,19 @@ from journey_sample import arrays, network
 
 from edgelr.devices.measure import Measurement
 from edgelr.errors import BudgetError, Exit, GateError
-from edgelr.latency import Prices
+from edgelr.latency import Here, Prices, pair
 from edgelr.pipeline.candidates import Factors, choices, factorisable
 from edgelr.pipeline.files import draft, planned
 from edgelr.pipeline.fit import Fitting
-from edgelr.pipeline.machine import measure_pair
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.search import Searcher
 from edgelr.pipeline.sizes import sizes
 from edgelr.pipeline.source import Source, inspect
-from edgelr.vocabulary import DENSE, Choice, Plan, Timing
+from edgelr.vocabulary import DENSE, Choice, Format, How, Plan, Timing
 
 ON = "a board"
+BOARD = Here(ON, {"onnx": "onnxruntime"})
 
 
 @cache
@@ -97,8 +97,7 @@ def fitting(
         told,
         prices(us),
         dense,
-        ON,
-        1,
+        BOARD,
         never_slower,
         {},
         Precision(),
@@ -183,5 +182,49 @@ def test_a_price_that_was_too_low_is_corrected_until_the_limit_holds_as_measured
 
 def test_one_and_the_same_file_is_as_fast_as_itself() -> None:
     data = draft(parts()[0].graph, ("onnx",), Precision())["onnx"]
-    m = measure_pair(data, data, "onnx", "this CPU", 1, 0, rounds=3)
+    m = pair(Here("this CPU", {"onnx": "onnxruntime"}), data, data, "onnx", rounds=3)
     assert m["plan"] == m["dense"] and m.ratio("plan", "dense").median == 1.0
+
+
+@dataclass(frozen=True)
+class OnPaper(Here):
+    """No board, but a table that is right within 20 %, and within 5 % for ratios."""
+
+    how: How = "simulated"
+
+    def band(self, format: Format) -> float:
+        return 0.2
+
+    def ratio_band(self, format: Format) -> float:
+        return 0.05
+
+
+def on_paper(limit_us: float, share: float | None = None) -> OnBoard:
+    made = fitting(1e9, {"dense": 100.0, "pair": 60.0}, limit_us=limit_us)
+    made.machine = OnPaper(ON, {"onnx": "onnxruntime"})
+    made.shares = {"us:onnxruntime": share} if share else {}
+    return made
+
+
+def test_a_budget_on_a_table_is_kept_with_the_tables_own_error() -> None:
+    count = len(parts()[3])
+    dense_us = 10 + 100 * count
+    made = on_paper(dense_us)  # a measured network would be dense here
+    fitted = made.fit()
+    assert made.prices["onnxruntime"].predicted_us(fitted.plan, made.options) * 1.2 <= dense_us
+
+
+def test_a_share_of_a_table_is_kept_with_the_error_of_ratios() -> None:
+    count = len(parts()[3])
+    dense_us = 10 + 100 * count
+    made = on_paper(0.9 * dense_us, 0.9)
+    fitted = made.fit()
+    assert made.prices["onnxruntime"].predicted_us(fitted.plan, made.options) * 1.05 <= 0.9 * dense_us
+
+
+def test_what_only_fails_for_a_tables_margin_says_so() -> None:
+    least_us = 10 + 60 * len(parts()[3])
+    with pytest.raises(BudgetError) as failed:
+        on_paper(least_us * 1.1).fit()
+    assert "right within" in failed.value.why or "within 20%" in failed.value.why
+    assert "attach the device" in failed.value.try_

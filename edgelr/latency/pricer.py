@@ -1,0 +1,123 @@
+"""What an operation costs by a latency table: its own row, between rows, beyond them, or by a family that is like it."""
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from math import prod
+from statistics import fmean
+from typing import Literal
+
+from edgelr.errors import BadInputError
+from edgelr.latency.families import Family, family_of, place_of
+from edgelr.latency.operation import Operation
+from edgelr.latency.surface import Surface
+from edgelr.latency.table import Row, Table
+
+Basis = Literal["row", "between", "beyond", "unlike"]
+UNLIKE_ERROR = 0.5  # at least this is to be expected of a price that another kind of operation gave
+
+
+@dataclass(frozen=True)
+class Price:
+    """Microseconds inside a network. ``basis``: "row", the table has this operation; "between" rows of its family; "beyond" them, by more
+    than a kernel's step or a tenth; "unlike", the family has no row and the nearest other one gave the price.
+
+    ``error`` is the relative error to expect against what the table would hold for it: half of the row's interval, or what the family's
+    rows are off by when they are left out.
+    """
+
+    us: float
+    basis: Basis
+    error: float
+
+
+class Pricer:
+    """Prices operations by one table. Surfaces are fitted when a family is first asked for; prices are kept.
+
+    Within a family, on the kernel's step, a price is never lower where a size is larger: rows that say otherwise are smoothed.
+    """
+
+    def __init__(self, table: Table) -> None:
+        if not table.rows:
+            raise BadInputError("The latency table has no rows.", "nothing can be priced by it.", "build it: edgelr table build")
+        self.table = table
+        self._rows: dict[Family, list[Row]] = defaultdict(list)
+        for row in sorted(table.rows.values(), key=lambda r: r.operation):
+            self._rows[family_of(row.operation)].append(row)
+        self._surfaces: dict[Family, tuple[Surface, dict[tuple[int, ...], float]]] = {}
+        self._prices: dict[Operation, Price] = {}
+        self._nearest: dict[Family, Family | None] = {}
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families that the table has rows of."""
+        return tuple(sorted(self._rows))
+
+    def price(self, operation: Operation) -> Price:
+        """What the operation costs inside a network, and how that is known."""
+        if operation not in self._prices:
+            self._prices[operation] = self._price(operation)
+        return self._prices[operation]
+
+    def surface(self, family: Family) -> Surface:
+        """The family's times as a function of its sizes. Raises KeyError for a family without rows."""
+        return self._fitted(family)[0]
+
+    def smoothed(self) -> dict[Operation, float]:
+        """By how much a row's price differs from its row, where a larger operation of its family is cheaper: factors, beyond 1 %."""
+        factors = {r.operation: self._smoothing(f, r.operation) for f, rows in self._rows.items() for r in rows}
+        return {operation: factor for operation, factor in sorted(factors.items()) if abs(factor - 1) > 0.01}
+
+    def _fitted(self, family: Family) -> tuple[Surface, dict[tuple[int, ...], float]]:
+        """A family's surface, and by how much the rows at each place were smoothed."""
+        if family not in self._surfaces:
+            # Off the kernel's step a time may be higher than on it: such rows price themselves, and don't bend the surface.
+            step, channels = self.table.head.steps.get(family.numbers, 1), family.channels
+            places = [(place_of(r.operation), r.us) for r in self._rows[family]] if family in self._rows else []
+            if not places:
+                raise KeyError(family)
+            on_step = [(p, us) for p, us in places if channels is None or p[channels] % step == 0] or places
+            times: dict[tuple[int, ...], list[float]] = defaultdict(list)
+            for place, us in on_step:
+                times[place].append(us)
+            surface = Surface(list(times), [fmean(us) for us in times.values()], step=step, stepped=channels)
+            self._surfaces[family] = surface, dict(zip(times, surface.smoothing, strict=True))
+        return self._surfaces[family]
+
+    def _smoothing(self, family: Family, operation: Operation) -> float:
+        return self._fitted(family)[1].get(place_of(operation), 1.0)
+
+    def _price(self, operation: Operation) -> Price:
+        family, place = family_of(operation), place_of(operation)
+        row = self.table.rows.get(operation)
+        if row is not None:
+            return Price(row.us * self._smoothing(family, operation), "row", row.half_width)
+        if family in self._rows:
+            surface = self.surface(family)
+            return Price(surface.us(place), "between" if surface.within(place) else "beyond", surface.error)
+        other = self._like(family)
+        if other is None:
+            return Price(self._by_work(operation), "unlike", 2 * UNLIKE_ERROR)
+        surface = self.surface(other)
+        return Price(surface.us(place), "unlike", max(UNLIKE_ERROR, surface.error))
+
+    def _like(self, family: Family) -> Family | None:
+        """The family with the same sizes that differs least: in detail before stride, kernel, operation and numbers."""
+        if family not in self._nearest:
+            alike = [f for f in self._rows if f.sizes == family.sizes]
+            self._nearest[family] = min(alike, key=lambda f: (_unlikeness(family, f), f), default=None)
+        return self._nearest[family]
+
+    def _by_work(self, operation: Operation) -> float:
+        """Nothing has these sizes: the table's own median of time for work, of the same numbers where there are any."""
+        rows = [r for r in self.table.rows.values() if r.operation.numbers == operation.numbers] or list(self.table.rows.values())
+        rates = sorted(r.us / prod(place_of(r.operation)) for r in rows)
+        return rates[len(rates) // 2] * prod(place_of(operation))
+
+
+def _unlikeness(a: Family, b: Family) -> float:
+    area = abs(prod(a.kernel) - prod(b.kernel)) / max(prod(a.kernel), prod(b.kernel))
+    return (
+        8.0 * (a.numbers != b.numbers) + 4.0 * (a.op != b.op) + 2.0 * area + 0.5 * (a.kernel != b.kernel) + 1.0 * (a.stride != b.stride)
+        + 0.5 * (a.activation != b.activation) + 0.25 * (a.detail != b.detail)
+    )  # fmt: skip

@@ -1,0 +1,108 @@
+"""Runs inside an emulated Python under ``armcount``: one call of each file between two getppid() marks.
+
+    python guest.py JOB
+
+JOB (JSON): ``runtime`` ("litert" or "onnxruntime"), ``cold`` and ``files``: [name, path]. Prints a JSON line for each file, in order.
+Each file is run in a fork: what is counted doesn't depend on the files before it, and a file that ends its process ends nothing else.
+With ``cold`` the caches are emptied after a first call and the inputs written again: weights come from memory, inputs from a cache, as
+inside a network. Without, the call before is left in the caches, as when a whole network runs again and again.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import numpy as np
+
+
+def values(shape, dtype, rng):
+    """Values of the whole range of ``dtype``; 0 for 32-bit and 64-bit integers, which may be indices."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f":
+        return rng.standard_normal(shape, dtype=np.float32).astype(dtype)
+    if dtype.itemsize == 1 and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return rng.integers(limits.min, limits.max, size=shape, endpoint=True, dtype=dtype)
+    return np.zeros(shape, dtype)
+
+
+def litert(path, rng):
+    """How to write the inputs, and how to call."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs = [(d["index"], values(d["shape"], d["dtype"], rng)) for d in interpreter.get_input_details()]
+
+    def write():
+        for index, x in inputs:
+            interpreter.set_tensor(index, x)
+
+    return write, interpreter.invoke
+
+
+def onnxruntime(path, rng):
+    """How to write the inputs, and how to call. Free dimensions are 1."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    kinds = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(double)": "f8", "tensor(bool)": "?"}
+    feed = {}
+    for i in session.get_inputs():
+        dtype = kinds.get(i.type) or i.type.removeprefix("tensor(").removesuffix(")")
+        feed[i.name] = values([d if isinstance(d, int) else 1 for d in i.shape], dtype, rng)
+
+    def write():
+        for x in feed.values():
+            x[...] = x.copy()
+
+    return write, lambda: session.run(None, feed)
+
+
+def count(start, path, cold):
+    """One counted call of the file at ``path``."""
+    empty, mark = os.getsid, os.getppid
+    write, call = start(path, np.random.default_rng(0))
+    write()
+    call()
+    if cold:
+        empty(0)
+        write()
+    else:
+        empty(0)
+        call()
+    mark()
+    call()
+    mark()
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        job = json.load(file)
+    start = {"litert": litert, "onnxruntime": onnxruntime}[job["runtime"]]
+    if job["files"]:
+        __import__({"litert": "ai_edge_litert.interpreter"}.get(job["runtime"], job["runtime"]))
+    for name, path in job["files"]:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                count(start, path, job["cold"])
+                code = 0
+            except Exception as error:
+                print(json.dumps({"name": name, "refused": " ".join(str(error).split())[:500]}), flush=True)
+            finally:
+                os._exit(code)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status == 0:
+            print(json.dumps({"name": name, "counted": True}), flush=True)
+        elif status != 1:
+            print(json.dumps({"name": name, "refused": f"the process ended with {status}"}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
