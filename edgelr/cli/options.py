@@ -21,7 +21,7 @@ Data = Annotated[str, typer.Option("--data", help="An .npz, a folder (with --rec
 Weights = Annotated[str, typer.Option("--weights", help="A .safetensors file (or a .pt that holds only tensors).")]
 Input = Annotated[str, typer.Option("--input", help="The input's shape with batch, as 1x3x224x224; default: the data's.")]
 Target = Annotated[
-    str, typer.Option("--target", help="A folder name under targets/ or a path to one; @ssh://pi@192.0.2.7 or @adb:SERIAL attaches a device.")
+    str, typer.Option("--target", help="A name under targets/ or a path to a folder; @ssh://pi@192.0.2.7 or @adb:SERIAL attaches a device.")
 ]
 Table = Annotated[str, typer.Option("--table", help="A latency table to use instead of the target's own.")]
 Strict = Annotated[bool, typer.Option("--strict", help="End with code 7 where a measurement can't be trusted: throttled, drifting.")]

@@ -5,10 +5,9 @@ import os
 import selectors
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, Self
 
@@ -21,21 +20,27 @@ class OutOfBoundsError(Exception):
     """The child took too long, was silent for too long, or wrote too much. The text says which."""
 
 
-@dataclass
 class Kept:
     """The beginning and the end of a stream, whatever its length."""
 
-    limit: int
-    tail_limit: int = 4096
-    head: bytes = b""
-    tail: bytes = b""
-    total: int = 0
+    def __init__(self, limit: int, tail_limit: int = 4096) -> None:
+        self.total = 0
+        self._limit, self._tail_limit = limit, tail_limit
+        self._head = bytearray()
+        self._tail = b""
 
     def add(self, data: bytes) -> None:
         self.total += len(data)
-        self.tail = (self.tail + data)[-self.tail_limit :]
-        if (room := self.limit - len(self.head)) > 0:
-            self.head += data[:room]
+        self._tail = (self._tail + data)[-self._tail_limit :]
+        self._head += data[: max(0, self._limit - len(self._head))]
+
+    @property
+    def head(self) -> bytes:
+        return bytes(self._head)
+
+    @property
+    def tail(self) -> bytes:
+        return self._tail
 
 
 class Child:
@@ -47,14 +52,14 @@ class Child:
     def __init__(self, argv: Sequence[str], *, stdin: bytes | None, keep_err: int) -> None:
         """Start it. Raises ``OSError`` where the program can't be started."""
         self.err = Kept(keep_err)
+        self._left = memoryview(stdin or b"")
         self._process = subprocess.Popen(  # noqa: S603 (a list, no shell; callers quote what goes on to another one)
-            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            list(argv), bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
-        self._threads = [threading.Thread(target=self._pump, daemon=True)]
-        if stdin is not None:
-            self._threads.append(threading.Thread(target=self._feed, args=(stdin,), daemon=True))
-        for thread in self._threads:
-            thread.start()
+        self._in, self._out, self._err = (_pipe(s) for s in (self._process.stdin, self._process.stdout, self._process.stderr))
+        os.set_blocking(self._in.fileno(), False)
+        if stdin is not None and not stdin:
+            self._in.close()
 
     def __enter__(self) -> Self:
         return self
@@ -66,72 +71,59 @@ class Child:
         """Standard output as it comes, to its end. Raises ``OutOfBoundsError``."""
         start = heard = time.monotonic()
         total = 0
-        out = _stream(self._process.stdout)
         with selectors.DefaultSelector() as selector:
-            selector.register(out, selectors.EVENT_READ)
-            while True:
-                if selector.select(min(0.25, seconds)):
-                    data = os.read(out.fileno(), CHUNK_BYTES)
-                    if not data:
-                        break
+            selector.register(self._out, selectors.EVENT_READ)
+            selector.register(self._err, selectors.EVENT_READ)
+            if self._left:
+                selector.register(self._in, selectors.EVENT_WRITE)
+            while self._out in selector.get_map() or self._err in selector.get_map():
+                events = selector.select(min(0.25, seconds))
+                for key, _ in events:
+                    if key.fileobj is self._in:
+                        self._feed(selector)
+                        continue
+                    data = os.read(key.fd, CHUNK_BYTES)
                     total, heard = total + len(data), time.monotonic()
-                    yield data
-                elif self._process.poll() is not None and time.monotonic() - heard > LINGER_S:
-                    break
+                    if not data:
+                        selector.unregister(key.fileobj)
+                    elif key.fileobj is self._err:
+                        self.err.add(data)
+                    else:
+                        yield data
                 now = time.monotonic()
+                if not events and self._process.poll() is not None and now - heard > LINGER_S:
+                    break
                 if total > OUTPUT_BOUND_BYTES:
                     raise OutOfBoundsError(f"it wrote more than {OUTPUT_BOUND_BYTES // 1_000_000} MB.")
                 if now - start > seconds:
                     raise OutOfBoundsError(f"it took longer than {seconds:g} s.")
                 if now - heard > silent_seconds:
                     raise OutOfBoundsError(f"it was silent for longer than {silent_seconds:g} s.")
-        left = max(0.0, min(seconds - (time.monotonic() - start), 10.0))
         try:
-            self._process.wait(left)
+            self._process.wait(max(0.0, min(seconds - (time.monotonic() - start), 10.0)))
         except subprocess.TimeoutExpired:
             raise OutOfBoundsError("it closed its output and didn't end.") from None
 
     def end(self) -> None:
-        """Kill what is left of the group and collect it. Safe to call twice."""
-        if self._process.returncode is None or self._group_lives():
-            self._kill()
-        self._process.wait()
-        for thread in self._threads:
-            thread.join(5.0)
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None and not stream.closed:
-                try:
-                    stream.close()
-                except OSError:  # what was not yet written can't be any more
-                    pass
-
-    def _group_lives(self) -> bool:
-        try:
-            os.killpg(self._process.pid, 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
-
-    def _kill(self) -> None:
-        try:
+        """Kill what is left of the group and collect it."""
+        with suppress(ProcessLookupError, PermissionError):  # all have ended
             os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-
-    def _pump(self) -> None:
-        stream = _stream(self._process.stderr)
-        while data := os.read(stream.fileno(), CHUNK_BYTES):
-            self.err.add(data)
-
-    def _feed(self, data: bytes) -> None:
-        stream = _stream(self._process.stdin)
-        try:
-            stream.write(data)
+        self._process.wait()
+        for stream in (self._in, self._out, self._err):
             stream.close()
-        except (BrokenPipeError, ValueError):  # it ended without reading all
-            pass
+
+    def _feed(self, selector: selectors.BaseSelector) -> None:
+        try:
+            self._left = self._left[os.write(self._in.fileno(), self._left[:CHUNK_BYTES]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # it doesn't read the rest
+            self._left = self._left[:0]
+        if not self._left:
+            selector.unregister(self._in)
+            self._in.close()
 
 
-def _stream(stream: IO[bytes] | None) -> IO[bytes]:
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     assert stream is not None  # all three are pipes
     return stream

@@ -63,28 +63,31 @@ class LiteRTSession:
             raise BadInputError("This .tflite file has no integer output.", f"its output is {np.dtype(self._output['dtype'])}.")
         return self._outputs(x)
 
-    def _outputs(self, x: NDArray[Any]) -> Integers:
+    def _flat(self, x: NDArray[Any]) -> bool:
+        """Whether samples [N, C, L] go into a file that holds a height of 1."""
+        shape = self._inputs[0]["shape"][1:]
+        return self._channels_last and len(shape) == 3 and int(shape[0]) == 1 and x.ndim == 3
+
+    def raw(self, x: NDArray[Any]) -> NDArray[Any]:
         if len(self._inputs) != 1:
             raise BadInputError("This .tflite file can't be run on samples.", f"it has {len(self._inputs)} inputs, not one.")
         spec = self._inputs[0]
         shape = tuple(int(s) for s in spec["shape"][1:])
         swap = self._channels_last and len(shape) > 1
-        flat = swap and len(shape) == 3 and shape[0] == 1 and x.ndim == 3
-        if flat:
-            x = x[:, :, None]
-        samples = checked(x, (shape[-1], *shape[:-1]) if swap else shape)
-        if swap:
-            samples = np.moveaxis(samples, 1, -1)
-        results = []
-        for sample in self._quantised(samples, spec):
-            self._interpreter.set_tensor(spec["index"], np.ascontiguousarray(sample[None]))
+        samples = checked(x[:, :, None] if self._flat(x) else x, (shape[-1], *shape[:-1]) if swap else shape)
+        return np.ascontiguousarray(self._quantised(np.moveaxis(samples, 1, -1) if swap else samples, spec))
+
+    def _outputs(self, x: NDArray[Any]) -> Integers:
+        samples, index, results = self.raw(x), self._inputs[0]["index"], []
+        for sample in samples:
+            self._interpreter.set_tensor(index, sample[None])
             self._interpreter.invoke()
             results.append(self._interpreter.get_tensor(self._output["index"]))
         width = tuple(int(s) for s in self._output["shape"][1:])
         y: Integers = np.concatenate(results) if results else np.empty((0, *width), self._output["dtype"])
         if self._channels_last_output and y.ndim > 2:
             y = np.moveaxis(y, -1, 1)
-            y = y[:, :, 0] if flat and y.ndim == 4 else y
+            y = y[:, :, 0] if self._flat(x) and y.ndim == 4 else y
         return np.ascontiguousarray(y)
 
     @staticmethod

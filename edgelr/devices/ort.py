@@ -1,11 +1,7 @@
 """An ``.onnx`` file in ONNX Runtime, on the CPU."""
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +19,7 @@ class OrtSession:
 
     runtime = "onnxruntime"
 
-    def __init__(self, data: bytes, threads: int = 1, *, profile_prefix: str = "") -> None:
+    def __init__(self, data: bytes, threads: int = 1) -> None:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -31,8 +27,6 @@ class OrtSession:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
-        if profile_prefix:
-            options.enable_profiling, options.profile_file_prefix = True, profile_prefix
         refusals = tuple(getattr(state, name) for name in _REFUSALS)
         try:
             self._session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -62,6 +56,9 @@ class OrtSession:
         y: Floats = self._session.run(None, {self._input.name: samples})[0]
         return y
 
+    def raw(self, x: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(x, dtype=np.float32)
+
     def run_int(self, x: NDArray[Any]) -> Integers:
         grid = self._output_grid
         if grid is None:
@@ -87,30 +84,5 @@ class OrtSession:
     def invoke(self) -> None:
         self._session.run_with_iobinding(self._binding)
 
-    def end_profiling(self) -> str:
-        """Stop profiling and return the path of the file that ONNX Runtime wrote."""
-        return str(self._session.end_profiling())
-
     def close(self) -> None:
         self._session = self._binding = None
-
-
-def kernel_times(data: bytes, *, threads: int, runs: int, warm_up: int, between: Callable[[], None]) -> dict[str, list[float]]:
-    """Microseconds of every kernel in each of ``runs`` profiled runs, keyed by the node names of ONNX Runtime's optimised graph.
-
-    ``between`` is called before each run, so that a caller can interleave other measurements. Whole microseconds are all that ONNX
-    Runtime writes, cut off; half a microsecond is added, so that means are not biased.
-    """
-    with tempfile.TemporaryDirectory(prefix="edgelr-") as folder:
-        session = OrtSession(data, threads, profile_prefix=str(Path(folder) / "kernels"))
-        for run in range(warm_up + runs):
-            if run >= warm_up:
-                between()
-            session.invoke()
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        session.close()
-    times: dict[str, list[float]] = {}
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            times.setdefault(event["name"].removesuffix("_kernel_time"), []).append(event["dur"] + 0.5)
-    return {name: values[-runs:] for name, values in times.items()}

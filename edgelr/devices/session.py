@@ -33,6 +33,9 @@ class Session(Protocol):
     def run_int(self, x: NDArray[Any]) -> Integers:
         """As ``run``, but return the integers of the output as the file has them (int8 or uint8)."""
 
+    def raw(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Samples as ``run`` takes them, in the file's own layout and numbers: what a device is given."""
+
     def invoke(self) -> None:
         """Run the kernels once, on inputs fixed when the session was opened: the call that is timed."""
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, sqrt
 
 import numpy as np
+
+from edgelr.devices.harness.clock import median_ranks
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,6 @@ class Spread:
 def spread(values: Sequence[float]) -> Spread:
     """The spread of one or more values. The interval is that of order statistics: ranks n/2 -+ 0.98 sqrt(n)."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
-    n = len(ordered)
-    low, high = max(floor(n / 2 - 0.98 * sqrt(n)) - 1, 0), min(ceil(n / 2 + 0.98 * sqrt(n)), n - 1)
+    low, high = median_ranks(len(ordered))
     p10, middle, p90 = (float(v) for v in np.percentile(ordered, [10, 50, 90]))
-    return Spread(middle, p10, p90, float(ordered[low]), float(ordered[high]), n)
+    return Spread(middle, p10, p90, float(ordered[low]), float(ordered[high]), len(ordered))

@@ -37,7 +37,7 @@ def cut_operators(data: bytes, format: Format) -> Iterator[Cut]:
     if format == "tflite":
         from edgelr.latency import litert_cut
 
-        yield from litert_cut.cut_operators(data)
+        yield from litert_cut.cut_operators(data, merged=True)
     else:
         from edgelr.latency import ort_cut
 

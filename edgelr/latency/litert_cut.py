@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import copy
 import struct
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,13 +13,15 @@ import numpy as np
 from edgelr.errors import BadInputError, UnsupportedError
 from edgelr.latency.cut import Cut
 from edgelr.latency.litert_loops import empty_turn, turns
-from edgelr.latency.litert_words import operation_of
+from edgelr.latency.litert_words import merged_pads, operation_of
 
 _LAYOUT_DATA_BYTES = 64
 
 
-def cut_operators(data: bytes) -> Iterator[Cut]:
+def cut_operators(data: bytes, *, merged: bool = False) -> Iterator[Cut]:
     """Every operator of the file in order, with copies of its tensors and constants; those of a loop's body behind the loop.
+
+    ``merged``: a PAD that XNNPACK merges into the convolution behind it is part of that one's cut, not one of its own.
 
     Operators with equal ``key`` have the same code, options, tensor types and shapes, and take the same time. An operator without a
     name is called by the next named one that it serves: NAME/part. Raises ``BadInputError`` if the bytes aren't a ``.tflite`` file,
@@ -37,23 +40,30 @@ def cut_operators(data: bytes) -> Iterator[Cut]:
         if buffer.offset > 1:
             buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
-    yield from _cuts(schema, model, model.subgraphs[0], "", 1)
+    yield from _cuts(schema, model, model.subgraphs[0], "", 1, merged)
 
 
-def _cuts(schema: Any, model: Any, graph: Any, owner: str, times: int) -> Iterator[Cut]:
-    names = _names(graph, owner)
+def _cuts(schema: Any, model: Any, graph: Any, owner: str, times: int, merged: bool) -> Iterator[Cut]:
+    names, pads = _names(graph, owner), merged_pads(schema, model, graph) if merged else {}
     for number, operator in enumerate(graph.operators):
+        if number in pads.values():
+            continue
+        before = [graph.operators[pads[number]]] if number in pads else []
         operation = operation_of(schema, model, graph, operator)
+        if before:
+            operation = replace(operation, inputs=operation_of(schema, model, graph, before[0]).inputs)
         name = names[number] or operation.op
-        inner = [v for f, v in sorted(vars(operator.builtinOptions).items()) if f.endswith("SubgraphIndex")] if operator.builtinOptions else []
-        if not inner:
-            yield Cut(name, operation, _key(model, graph, operator), times, partial(_alone, schema, model, graph, operator))
+        options = operator.builtinOptions
+        if options is None or not any(field.endswith("SubgraphIndex") for field in vars(options)):
+            together = [*before, operator]
+            key = tuple(_key(model, graph, o) for o in together) if before else _key(model, graph, operator)
+            yield Cut(name, operation, key, times, partial(_alone, schema, model, graph, together))
             continue
         if operation.op != "loop":
             raise UnsupportedError("This .tflite file can't be timed by operator.", f"{name}: it has graphs inside that are no loop.")
         count = times * turns(schema, model, graph, operator)
         yield Cut(name, operation, ("loop", str(operation)), count, partial(empty_turn, schema, model, graph, operator))
-        yield from _cuts(schema, model, model.subgraphs[operator.builtinOptions.bodySubgraphIndex], name.removesuffix("/part"), count)
+        yield from _cuts(schema, model, model.subgraphs[options.bodySubgraphIndex], name.removesuffix("/part"), count, merged)
 
 
 def _names(graph: Any, owner: str) -> list[str]:
@@ -74,14 +84,17 @@ def _text(name: Any) -> str:
     return "" if name is None else name.decode() if isinstance(name, bytes) else str(name)
 
 
-def _alone(schema: Any, model: Any, graph: Any, operator: Any) -> bytes:
+def _alone(schema: Any, model: Any, graph: Any, operators: Sequence[Any]) -> bytes:
+    """A file of a few operators, one behind the other."""
     alone, inside = schema.ModelT(), schema.SubGraphT()
     alone.version, alone.buffers, alone.subgraphs = 3, [schema.BufferT()], [inside]
     inside.tensors = []
     move = mover(model, graph, alone, inside)
-    inside.operators = [moved(model, alone, operator, move)]
-    inside.inputs = list(dict.fromkeys(i for i in inside.operators[0].inputs if i >= 0 and inside.tensors[i].buffer == 0))
-    inside.outputs = inside.operators[0].outputs
+    inside.operators = [moved(model, alone, operator, move) for operator in operators]
+    made = {i for operator in inside.operators for i in operator.outputs}
+    read = dict.fromkeys(i for operator in inside.operators for i in operator.inputs if i >= 0)
+    inside.inputs = [i for i in read if i not in made and inside.tensors[i].buffer == 0]
+    inside.outputs = inside.operators[-1].outputs
     return pack(alone)
 
 

@@ -3,13 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from statistics import median
-from typing import Any
 
 from edgelr.devices import Session, Stopwatch, open_session
-from edgelr.latency.litert_cut import cut_operators, pack
+from edgelr.latency.gauges import call_us, gauge_files
+from edgelr.latency.litert_cut import cut_operators
 from edgelr.latency.op_times import OpTimes
 
-_CHAIN = 33
 _WARM_UP = 5
 
 
@@ -21,12 +20,12 @@ def litert_op_times(data: bytes, *, threads: int = 1, rounds: int = 50) -> OpTim
     from inside the network, and noise hits all alike. On a shared x86-64 machine (ai-edge-litert 2.3.0, one thread) the sum was
     1-10 % above the whole for ResNet-like networks of 0.2 to 11 ms, dense and factorised.
     """
-    cuts = list(cut_operators(data))
+    cuts = list(cut_operators(data, merged=True))
     sessions: dict[Hashable, Session] = {}
     for cut in cuts:
         if cut.key not in sessions:
             sessions[cut.key] = open_session(cut.data, "tflite", threads)
-    gauges = {"whole": data, "one": _adds(1), "chain": _adds(_CHAIN)}
+    gauges = {"whole": data, **gauge_files("tflite")}
     every = dict(sessions)
     every.update((name, open_session(file, "tflite", threads)) for name, file in gauges.items())
     watch = Stopwatch(threads)
@@ -41,34 +40,8 @@ def litert_op_times(data: bytes, *, threads: int = 1, rounds: int = 50) -> OpTim
     us = {key: median(values) * 1e6 for key, values in seconds.items()}
     for session in every.values():
         session.close()
-    # What a one-operator file costs beyond one more operator in a file that already runs.
-    call_us = us["one"] - (us["chain"] - us["one"]) / (_CHAIN - 1)
+    call = call_us({name: us[name] for name in gauges})
     named: dict[str, float] = {}
     for cut in cuts:
-        named[cut.name] = named.get(cut.name, 0.0) + max(us[cut.key] - call_us, 0.0)
+        named[cut.name] = named.get(cut.name, 0.0) + cut.times * max(us[cut.key] - call, 0.0)
     return OpTimes("litert", threads, named, 0.0, us["whole"])
-
-
-def _adds(count: int) -> bytes:
-    """A file of ``count`` additions of one int8 number: next to nothing but the cost of a call and of an operator."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model, graph, code = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ADD
-    code.version = 2
-    model.version, model.buffers, model.operatorCodes, model.subgraphs = 3, [schema.BufferT()], [code], [graph]
-    graph.tensors, graph.operators = [_number(schema, i) for i in range(count + 1)], []
-    for i in range(count):
-        operator = schema.OperatorT()
-        operator.opcodeIndex, operator.inputs, operator.outputs = 0, [i, i], [i + 1]
-        operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.AddOptions, schema.AddOptionsT()
-        graph.operators.append(operator)
-    graph.inputs, graph.outputs = [0], [count]
-    return pack(model)
-
-
-def _number(schema: Any, index: int) -> Any:
-    tensor, grid = schema.TensorT(), schema.QuantizationParametersT()
-    grid.scale, grid.zeroPoint = [0.1], [0]
-    tensor.name, tensor.shape, tensor.type, tensor.buffer, tensor.quantization = f"x{index}", [1, 1, 1, 1], schema.TensorType.INT8, 0, grid
-    return tensor

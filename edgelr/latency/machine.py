@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from edgelr.devices import Measurement, Session, describe_host, measure, open_session
+from edgelr.devices import Measurement, Runtime, Session, describe_host, measure, open_session
 from edgelr.latency.litert_ops import litert_op_times
 from edgelr.latency.op_times import OpTimes
 from edgelr.latency.ort_ops import ort_op_times
 from edgelr.vocabulary import Format, How
 
-RUNTIMES: dict[Format, str] = {"tflite": "litert", "onnx": "onnxruntime"}
+RUNTIMES: dict[Format, Runtime] = {"tflite": "litert", "onnx": "onnxruntime"}
 
 
 class Machine(Protocol):

@@ -9,7 +9,7 @@ from edgelr.errors import UnsupportedError
 from edgelr.export.computing import Computing
 from edgelr.export.operators import operators
 from edgelr.latency.cut import Cut
-from edgelr.latency.ort_graph import OrtGraph, load
+from edgelr.latency.ort_graph import OrtGraph, load, scan_body, scan_states
 from edgelr.latency.ort_groups import Group, groups
 from edgelr.latency.ort_words import operation_of
 from edgelr.vocabulary import Numbers
@@ -38,9 +38,9 @@ def _cuts(g: OrtGraph, numbers: Sequence[Numbers], owner: str, times: int) -> It
             continue
         if node.op_type != "Scan":
             raise UnsupportedError("This .onnx file can't be timed by operator.", f"{name} is an operation of type {node.op_type}.")
-        count = times * _turns(g, node)
+        count = times * g.shape(node.input[scan_states(node)])[0]
         yield Cut(name, operation, ("Scan", str(operation)), count, partial(_empty_turn, g, group))
-        body = OrtGraph(_body(g, node))
+        body = OrtGraph(scan_body(g.model, node, g.shapes))
         inside: list[Numbers] = ["dynamic" if n.op_type.startswith("DynamicQuantize") else "float" for n in body.nodes]
         yield from _cuts(body, inside, name.removesuffix("/part"), count)
 
@@ -103,26 +103,6 @@ def _key(g: OrtGraph, group: Group) -> Hashable:
     return repr(parts)
 
 
-def _turns(g: OrtGraph, node: Any) -> int:
-    count = next(a.i for a in node.attribute if a.name == "num_scan_inputs")
-    return int(g.shape(node.input[len(node.input) - count])[0])
-
-
-def _body(g: OrtGraph, node: Any) -> Any:
-    """A Scan's body as a model of its own at batch 1, with the stored arrays that it reads from outside."""
-    from onnx import helper
-
-    body = next(a.g for a in node.attribute if a.type == a.GRAPH)
-    states = len(node.input) - next(a.i for a in node.attribute if a.name == "num_scan_inputs")
-    shapes = [g.shape(v) if i < states else g.shape(v)[1:] for i, v in enumerate(node.input)]
-    entries = [helper.make_tensor_value_info(v.name, g.types[o], list(s)) for v, o, s in zip(body.input, node.input, shapes, strict=True)]
-    used = dict.fromkeys(v for n in body.node for v in n.input if v in g.arrays)
-    graph = helper.make_graph(list(body.node), "body", entries, list(body.output), [g.arrays[v] for v in used])
-    for value in graph.output:
-        value.type.tensor_type.ClearField("shape")
-    return helper.make_model(graph, opset_imports=list(g.model.opset_import), ir_version=g.model.ir_version)
-
-
 def _empty_turn(g: OrtGraph, group: Group) -> bytes:
     """The Scan alone, of one turn that hands its states on and gives the first of them out."""
     from onnx import helper
@@ -130,8 +110,7 @@ def _empty_turn(g: OrtGraph, group: Group) -> bytes:
     node = type(g.nodes[group.main])()
     node.CopyFrom(g.nodes[group.main])
     body = next(a.g for a in node.attribute if a.type == a.GRAPH)
-    scanned = next(a.i for a in node.attribute if a.name == "num_scan_inputs")
-    states = len(node.input) - scanned
+    states = scan_states(node)
     del body.node[:]
     for i, value in enumerate(body.output):
         source = body.input[i if i < states else 0].name

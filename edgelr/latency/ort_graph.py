@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -90,24 +91,54 @@ def _at_batch_1(graph: Any) -> None:
 
 
 def _inferred(model: Any) -> Any:
-    """The model with the shapes of all values that can be told. ONNX Runtime's own operations are told here, one after the other."""
+    """The model with the shapes of all values that can be told. What onnx can't tell is told here, one node after the other."""
     from onnx import shape_inference
 
     try:
         known = shape_inference.infer_shapes(model, data_prop=True)
-        for node in (n for n in model.graph.node if n.domain == MICROSOFT):
+        for node in (n for n in model.graph.node if n.domain == MICROSOFT or n.op_type == "Scan"):
             shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
-                      for v in (*known.graph.input, *known.graph.value_info, *known.graph.initializer) if hasattr(v, "type")}
+                      for v in (*known.graph.input, *known.graph.value_info, *known.graph.output)}
             shapes |= {t.name: list(t.dims) for t in known.graph.initializer}
-            for name, shape in zip(node.output, _microsoft(node, shapes), strict=False):
-                known.graph.value_info.append(_value(name, _FLOAT, shape))
+            told = _scanned(model, node, shapes) if node.op_type == "Scan" else _microsoft(node, shapes)
+            named = {v.name: v for v in (*known.graph.value_info, *known.graph.output)}
+            for name, shape in zip(node.output, told, strict=False):
+                if name not in named:
+                    named[name] = known.graph.value_info.add()
+                named[name].CopyFrom(_value(name, _FLOAT, shape))
             known = shape_inference.infer_shapes(known, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError, KeyError, IndexError) as error:
-        raise BadInputError("This .onnx file is damaged.", str(error).strip().splitlines()[0][:300]) from error
+        raise BadInputError("This .onnx file is damaged.", (str(error).strip().splitlines() or [""])[0][:300]) from error
     return known
 
 
-def _microsoft(node: Any, shapes: dict[str, list[int]]) -> list[list[int]]:
+def scan_states(node: Any) -> int:
+    """How many states a Scan carries from turn to turn; its other inputs are cut into turns."""
+    return len(node.input) - next(int(a.i) for a in node.attribute if a.name == "num_scan_inputs")
+
+
+def scan_body(model: Any, node: Any, shapes: Mapping[str, Sequence[int]]) -> Any:
+    """A Scan's body as a model of its own at batch 1, with the stored arrays that it reads from outside."""
+    from onnx import helper
+
+    body, states = next(a.g for a in node.attribute if a.type == a.GRAPH), scan_states(node)
+    entries = [_value(v.name, v.type.tensor_type.elem_type or _FLOAT, shapes[o] if i < states else shapes[o][1:])
+               for i, (v, o) in enumerate(zip(body.input, node.input, strict=True))]
+    used = {v for n in body.node for v in n.input}
+    graph = helper.make_graph(list(body.node), "body", entries, list(body.output), [t for t in model.graph.initializer if t.name in used])
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+
+
+def _scanned(model: Any, node: Any, shapes: Mapping[str, Sequence[int]]) -> list[list[int]]:
+    states = scan_states(node)
+    body = _inferred(scan_body(model, node, shapes))
+    inner = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in body.graph.output]
+    return [[*shapes[node.input[i]]] if i < states else [shapes[node.input[states]][0], *shape] for i, shape in enumerate(inner)]
+
+
+def _microsoft(node: Any, shapes: Mapping[str, Sequence[int]]) -> list[list[int]]:
     """Shapes of the outputs of an operation of ONNX Runtime's own."""
     x = shapes[node.input[0]]
     if node.op_type == "DynamicQuantizeMatMul":

@@ -30,7 +30,8 @@ def groups(g: OrtGraph, numbers: Sequence[Numbers]) -> Iterator[Group]:
     """Every group in order. ``numbers`` say how each node computes (``export.computing``)."""
     taken: set[int] = {n for n, node in enumerate(g.nodes) if node.output and set(node.output) <= g.stored}
     found: list[Group] = []
-    for n, node in enumerate(g.nodes):
+    for n in sorted(range(len(g.nodes)), key=lambda n: g.nodes[n].op_type != "MatMul"):  # it takes transposes before it along
+        node = g.nodes[n]
         if n in taken or node.op_type in (_OFF, _ON):
             continue
         integer = numbers[n] == "int8" and node.op_type != "DynamicQuantizeLinear"

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 import numpy as np
@@ -25,13 +25,18 @@ def ort_op_times(data: bytes, *, threads: int = 1, runs: int = 50) -> OpTimes:
     left of it. Kernels of nodes that ONNX Runtime put in (Transpose, ReorderOutput) are ``other_us``. A kernel's time is the mean of
     the middle half of its runs: ONNX Runtime writes whole microseconds, and a median of those is too coarse for small kernels.
     """
-    rows, owner = _names(data)
     session, watch = open_session(data, "onnx", threads), Stopwatch(threads)
     for _ in range(_WARM_UP):
         session.invoke()
     whole: list[float] = []
     kernels = kernel_times(data, threads=threads, runs=runs, warm_up=_WARM_UP, between=_plain_run(session.invoke, watch, whole))
     session.close()
+    return by_node(data, kernels, median(whole) * 1e6, threads)
+
+
+def by_node(data: bytes, kernels: Mapping[str, Sequence[float]], whole_us: float, threads: int) -> OpTimes:
+    """The times of ONNX Runtime's kernels in us, by the nodes of the file that they were made of, scaled to add up to the whole."""
+    rows, owner = _names(data)
     us, other_us = dict.fromkeys(rows, 0.0), 0.0
     for kernel, times in kernels.items():
         node = owner.get(kernel) or owner.get(_RENAMED.sub("", kernel))
@@ -39,7 +44,6 @@ def ort_op_times(data: bytes, *, threads: int = 1, runs: int = 50) -> OpTimes:
             other_us += _middle(times)
         else:
             us[node] = us.get(node, 0.0) + _middle(times)
-    whole_us = median(whole) * 1e6
     scale = whole_us / (sum(us.values()) + other_us)
     return OpTimes("onnxruntime", threads, {node: value * scale for node, value in us.items()}, other_us * scale, whole_us)
 
@@ -52,7 +56,7 @@ def _plain_run(invoke: Callable[[], None], watch: Stopwatch, seconds: list[float
     return run
 
 
-def _middle(times: list[float]) -> float:
+def _middle(times: Sequence[float]) -> float:
     ordered = np.sort(times)
     quarter = len(ordered) // 4
     return float(ordered[quarter : len(ordered) - quarter].mean())

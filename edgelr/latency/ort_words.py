@@ -49,7 +49,8 @@ class _Reader:
         axis %= rank
         if self.last(tuple(range(rank))) == tuple(range(rank)):
             return axis
-        return (0, rank - 1, *range(1, rank - 1))[axis]
+        places: tuple[int, ...] = (0, rank - 1, *range(1, rank - 1))
+        return places[axis]
 
     def operation(self) -> Operation:
         kind, group = self.kind, self.group
@@ -67,6 +68,10 @@ class _Reader:
             word = "linear" if self.node.input[1] in self.g.stored else "matmul"
         elif kind == "LeakyRelu" and group.numbers == "int8" and self.attributes.get("alpha", 0.01) in (0.0, 1.0):
             word = "requantize"  # as edgelr spells a change of grid
+        elif kind == "Clip":
+            word = {"relu6": "relu6", "relu_n1_to_1": "relu_n1_to_1"}.get(self.bounds(self.node), "clip")
+        elif kind == "Resize":
+            word = "resize_nearest" if self.attributes.get("mode", b"nearest") == b"nearest" else "resize_bilinear"
         elif kind == "QuantizeLinear" and len(group.nodes) == 2:
             word = "requantize"
         elif kind in ("LSTM", "GRU", "DynamicQuantizeLSTM"):
@@ -82,9 +87,13 @@ class _Reader:
             if self.g.nodes[n].op_type == "Relu" and n != self.group.main:
                 return "relu"
             if self.g.nodes[n].op_type == "Clip" and n != self.group.main:
-                bounds = [float(self.g.array(v)) if v else None for v in self.g.nodes[n].input[1:]]
-                return {(0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1"}.get((*bounds, None, None)[:2], "clip")  # type: ignore[arg-type]
+                return self.bounds(self.g.nodes[n])
         return "none"
+
+    def bounds(self, node: Any) -> str:
+        """The name of a Clip's bounds."""
+        low, high, *_ = (*(float(self.g.array(v)) if v else None for v in node.input[1:]), None, None)
+        return {(0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1"}.get((low, high), "clip")  # type: ignore[arg-type]
 
     def detail(self) -> str:
         kind, a, rank = self.kind, self.attributes, len(self.written(self.group.outputs[0]))

@@ -63,6 +63,11 @@ class Pricer:
         """The family's times as a function of its sizes. Raises KeyError for a family without rows."""
         return self._fitted(family)[0]
 
+    def left_out(self, family: Family) -> dict[tuple[int, ...], float]:
+        """For each place of a family's rows how far off the other rows would price it, as a share."""
+        surface, places = self._fitted(family)
+        return dict(zip(places, surface.left_out, strict=True))
+
     def smoothed(self) -> dict[Operation, float]:
         """By how much a row's price differs from its row, where a larger operation of its family is cheaper: factors, beyond 1 %."""
         factors = {r.operation: self._smoothing(f, r.operation) for f, rows in self._rows.items() for r in rows}

@@ -26,7 +26,8 @@ _TILE = 8  # rows or pixels that a kernel takes at once: 4 to 8 in XNNPACK, up t
 class Surface:
     """Fitted to ``us`` at ``places`` [n, d] (sizes from 1). ``stepped`` is the coordinate with the kernel's ``step``, if any has one.
 
-    ``error`` is the mean relative error of points left out (the sum of products refitted without a tenth of them, bounds without each).
+    ``left_out`` are the relative errors of points left out (the sum of products refitted without a tenth of them, bounds without each),
+    ``error`` is their mean.
     ``smoothing``: the factor by which each point's time had to change for the surface to be monotone; 1 where it hadn't.
     """
 
@@ -41,7 +42,8 @@ class Surface:
         features = np.stack([self._features(p) for p in points])
         self._scale = features.max(axis=0)
         self._weights = _fit(features / self._scale, self._known)
-        self._share, self.error = self._leave_out(features / self._scale)
+        self._share, self.left_out = self._leave_out(features / self._scale)
+        self.error = float(np.mean(self.left_out))
         self._low, self._high = self._logs.min(axis=0), self._logs.max(axis=0)
 
     def us(self, place: Sequence[int]) -> float:
@@ -88,11 +90,11 @@ class Surface:
         low = float(np.max(self._known - np.maximum(-apart, 0) @ self._growth))
         return low, float(np.min(self._known + np.maximum(apart, 0) @ self._growth))
 
-    def _leave_out(self, features: Floats) -> tuple[float, float]:
-        """The share that predicts points left out best, and its error."""
+    def _leave_out(self, features: Floats) -> tuple[float, tuple[float, ...]]:
+        """The share that predicts points left out best, and its errors."""
         n = len(self._known)
         if n < 3:
-            return 1.0, 1.0
+            return 1.0, (1.0,) * n
         fitted = np.empty(n)
         for fold in range(min(_FOLDS, n)):
             out = np.arange(n) % _FOLDS == fold
@@ -105,9 +107,9 @@ class Surface:
         errors = []
         for share in _SHARES:
             guess = np.minimum(np.maximum(share * fitted + (1 - share) * (low + high) / 2, low), high)
-            errors.append(float(np.mean(np.abs(np.expm1(guess - self._known)))))
-        best = int(np.argmin(errors))
-        return _SHARES[best], errors[best]
+            errors.append(np.abs(np.expm1(guess - self._known)))
+        best = int(np.argmin([e.mean() for e in errors]))
+        return _SHARES[best], tuple(errors[best].tolist())
 
 
 def _isotonic(logs: Floats, known: Floats) -> Floats:

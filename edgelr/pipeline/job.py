@@ -21,7 +21,10 @@ from edgelr.pipeline.source import Source, held_out, read
 
 @dataclass(frozen=True)
 class Job:
-    """``out`` is the folder to write, None for none. Results are told on ``held``, which nothing that chooses ever sees."""
+    """``out`` is the folder to write, None for none. Results are told on ``held``, which nothing that chooses ever sees.
+
+    ``address`` is how the target's device is reached, "" for none.
+    """
 
     settings: Settings
     out: Path | None
@@ -35,6 +38,7 @@ class Job:
     calibration: Batches
     factors: Factors
     log: Log
+    address: str = ""
 
     @property
     def device(self) -> str:
@@ -63,4 +67,4 @@ def opened(settings: Settings, model: nn.Module | None, data: Data | None, log: 
         metric = metric_of(settings.metric, held)
         log.say(f"{source.name}: {len(source.all_layers)} layers with parameters, {source.params:,} parameters")
     calibration = Batches(data, settings.calibration_samples)
-    return Job(settings, out, target, machine, source, data, held, held_name, metric, calibration, Factors(source), log)
+    return Job(settings, out, target, machine, source, data, held, held_name, metric, calibration, Factors(source), log, place.address)

@@ -12,6 +12,7 @@ from edgelr.pipeline.forms import chosen_precision
 from edgelr.pipeline.job import Job, opened
 from edgelr.pipeline.lines import summary
 from edgelr.pipeline.log import Log, Tell
+from edgelr.pipeline.ondevice import outputs_there
 from edgelr.pipeline.planning import measured, planned_network
 from edgelr.pipeline.produce import judge, outputs_of, produce
 from edgelr.pipeline.refine import refine
@@ -55,9 +56,10 @@ def journey(job: Job, command: str) -> Report:
     with log.stage("judge"):
         judged = dense_judged if product is dense else judge(product, held, job.held_name, reference, job.metric, settings, source.macs)
         step = step_files(job, product)
+        there = outputs_there(job, product)
         trained = outputs_of(product.graph, held) if refined.trained else None
     told = Told(
-        job, dense, dense_judged, product, judged, latency, planned.fitted, planned.prepared, planned.tried or tried, refined, step
+        job, dense, dense_judged, product, judged, latency, planned.fitted, planned.prepared, planned.tried or tried, refined, step, there
     )
     report = told.report(reference, factorised, trained, command)
     gates(report, latency, settings, product.plan)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgelr.devices import Target, load_target, saturates
-from edgelr.errors import UsageError
+from edgelr.devices import Described, Device, Runtime, Target, load_target, saturates
+from edgelr.devices.attach import open_transport
+from edgelr.errors import DeviceError, UsageError
 from edgelr.latency import RUNTIMES, Here, Machine
+from edgelr.latency.attached import Attached
+from edgelr.latency.store import find_table
+from edgelr.latency.table import Table
+from edgelr.latency.tabled import Tabled
 from edgelr.vocabulary import Format
 
 HERE = ("", "local")
+EMULATED = "emulated"
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,53 @@ def machine_of(place: Place, formats: Sequence[Format], *, strict: bool = False,
     runtimes = {f: RUNTIMES[f] for f in formats if RUNTIMES[f] in target.runtimes}
     if target.name == "host" and not table:
         return Here.of(runtimes, target.threads, strict)
-    if place.address in ("", "emulated") or table:
+    if place.address in ("", EMULATED) or table:
         return tabled(target, runtimes, table)
     return attached(place, runtimes, strict)
+
+
+def tabled(target: Target, runtimes: Mapping[Format, Runtime], path: str) -> Tabled:
+    """A target by its tables. Raises UsageError where one is missing."""
+    found = tables_of(target, tuple(runtimes), path)
+    missing = [runtime for format, runtime in runtimes.items() if format not in found.tables]
+    if missing:
+        raise UsageError(
+            f"{target.name} has no latency table for {' and '.join(missing)}",
+            "without a device its latencies can only be read from a table",
+            f"attach it (--target {target.name}@ssh://user@host), build a table (edgelr table build), or leave the format out (--format)",
+        )
+    return Tabled(found.tables, found.labels)
+
+
+def attached(place: Place, runtimes: Mapping[Format, Runtime], strict: bool) -> Attached:
+    """The device that a target names. Raises DeviceError where it can't be reached or lacks a runtime, UsageError where it is another one."""
+    device = Device(open_transport(place.address))
+    try:
+        told = device.describe()
+        check_is(told, place.target, device.address)
+        lacking = [r for r in runtimes.values() if r not in told.runtimes]
+        if lacking:
+            packages = [place.target.packages.get(r, "ai-edge-litert" if r == "litert" else r) for r in lacking]
+            raise DeviceError(
+                f"{device.address} has no {' and '.join(lacking)}",
+                f"its Python is {told.python}",
+                f"on the device: python3 -m pip install {' '.join(packages)}; or leave the format out (--format)",
+            )
+    except BaseException:
+        device.close()
+        raise
+    return Attached(device, f"{told.name} at {device.address}", runtimes, place.target.threads, strict)
+
+
+def check_is(told: Described, target: Target, address: str) -> None:
+    """Raises UsageError where a device's cores are not the target's: its kernels, and so its ranks and tables, would be others."""
+    cores = {cpu.core for cpu in told.cpus}
+    if target.core and cores and target.core not in cores:
+        raise UsageError(
+            f"{address} is no {target.name}",
+            f"its cores are {', '.join(sorted(cores))}, and the target's is {target.core}",
+            "name the target that it is (edgelr targets), or the path of a folder of your own",
+        )
 
 
 @dataclass(frozen=True)
@@ -61,8 +111,8 @@ def tables_of(target: Target, formats: Sequence[Format], path: str = "") -> Tabl
     tables: dict[Format, Table] = {}
     labels: list[str] = []
     for format in formats:
-        found = find_table(target.name, RUNTIMES[format], path)
+        found = find_table(target.name, RUNTIMES[format], path, core=target.core, threads=target.threads)
         if found is not None:
             tables[format] = found.table
-            labels += found.labels
+            labels += [f"the table of {target.name} for {RUNTIMES[format]}: {label}" for label in found.labels]
     return Tables(tables, tuple(labels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from edgelr.pipeline.forms import Tried
 from edgelr.pipeline.job import Job
 from edgelr.pipeline.lines import versions
 from edgelr.pipeline.metrics import Outputs
+from edgelr.pipeline.ondevice import There, strange
 from edgelr.pipeline.prepare import Prepared, counted_costs
 from edgelr.pipeline.produce import Judged, Product
 from edgelr.pipeline.refine import Refined
@@ -57,6 +58,7 @@ class Told:
     tried: Sequence[Tried]
     refined: Refined
     step: Step | None = None
+    there: Mapping[Format, There] = field(default_factory=dict)
 
     def report(self, reference: Outputs, factorised: Outputs | None, trained: Outputs | None, command: str) -> Report:
         """The report; ``reference``, ``factorised`` and ``trained`` are float outputs of the network at each stage, on held-out data."""
@@ -86,7 +88,10 @@ class Told:
             source=SourceFacts(source.params, source.macs, source.float_bytes, stages[0].score, self._float_latency()),
             stages=tuple(stages),
             layers=lines.layer_lines(source, plan, fitting, self.prepared.why if self.prepared else {}, next(iter(runtimes.values()), "")),
-            artifacts=lines.artifacts(self.product.files, self.judged, self.measured, runtimes),
+            artifacts=tuple(
+                replace(a, on_device=str(self.there[f]) if f in self.there else "")
+                for f, a in zip(self.product.files, lines.artifacts(self.product.files, self.judged, self.measured, runtimes), strict=True)
+            ),
             search=self._search(seconds),
             dense=tuple(
                 Dense(f, len(d), self.dense_judged[f].score, (Latency.of(self.measured[runtimes[f]]["dense"]),) if f in runtimes else ())
@@ -97,7 +102,7 @@ class Told:
                 for i, x in enumerate(self.fitted.rounds if self.fitted else ())
                 for r in x.measured_ms
             ),
-            warnings=(*losses(stages), *source.warnings, *self._drifting(), *job.machine.notes(), *self._notes()),
+            warnings=(*losses(stages), *source.warnings, *self._drifting(), *job.machine.notes(), *strange(self.there), *self._notes()),
             command=command,
             steps=self.step.rows if self.step else (),
             **self._precision(),

@@ -163,7 +163,7 @@ class Artifact:
     ``agreement`` is the share of held-out samples on which file and source pick the same class. ``score_how`` holds for both:
     "measured" where the file itself was run, "simulated" where the integer run stood in for it.
     ``exact`` says that the file equals its reference on every sample; ``sqnr_db`` is then None, since JSON has no infinity.
-    ``accounting`` has every operator of ``ops`` once. ``channels_last``: whether a .tflite takes its input so (None: not told).
+    ``on_device`` tells how its outputs on the attached device compare with this machine's. ``accounting`` has every operator of ``ops`` once. ``channels_last``: whether a .tflite takes its input so (None: not told).
     """
 
     path: str
@@ -181,6 +181,7 @@ class Artifact:
     score_how: How = "measured"
     accounting: tuple[OpGroup, ...] = ()
     channels_last: bool | None = None
+    on_device: str = ""
 
     def __post_init__(self) -> None:
         if self.sqnr_db == math.inf:

@@ -145,6 +145,8 @@ def _artifacts(report: Report) -> list[RenderableType]:
         parts.append(_line(f"score {words.score(a.score, a.score_how)}"))
         parts.append(_line(f"agreement with the source {words.percent(a.agreement)}"))
         parts.append(_line(f"against {a.reference or 'its reference'}: {words.sqnr(a)}"))
+        if a.on_device:
+            parts.append(_line(a.on_device))
         parts.append(_line(f"operations: {numbers.operations(a)}"))
         told = numbers.reasons(a.accounting)
         parts += [_line(f"  {r.count} {r.numbers} {r.by}: {r.why}") for r in told[:_REASONS]]

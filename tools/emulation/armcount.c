@@ -89,6 +89,7 @@ static int class_of(uint32_t word) {
     uint32_t vector = word >> 26 & 1, opc = word >> 22 & 3, size = word >> 30;
     if ((word & 0x3b000000) == 0x18000000) return size == 3 && !vector ? OTHER : LOAD; /* literal; prfm */
     if ((word & 0x38000000) == 0x38000000) {                                           /* one register */
+        if ((word & 0x3f200c00) == 0x38200000) return LOAD;                            /* atomic: ldadd swp ldapr */
         if (!vector && size == 3 && opc == 2) return OTHER;                            /* prfm */
         return vector ? (opc & 1 ? LOAD : STORE) : (opc ? LOAD : STORE);
     }

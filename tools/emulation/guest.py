@@ -2,8 +2,9 @@
 
     python guest.py JOB
 
-JOB (JSON): ``runtime`` ("litert" or "onnxruntime"), ``cold`` and ``files``: [name, path]. Prints a JSON line for each file, in order.
-Each file is run in a fork: what is counted doesn't depend on the files before it, and a file that ends its process ends nothing else.
+JOB (JSON): ``runtime`` ("litert" or "onnxruntime"), ``cold``, ``warm``: a file that is run first, and ``files``: [name, path]. Prints a JSON
+line for each file, in order. Each file is run in a fork: what is counted doesn't depend on the files before it, and a file that ends its
+process ends nothing else; what ``warm`` let the emulator translate need not be translated in each fork.
 With ``cold`` the caches are emptied after a first call and the inputs written again: weights come from memory, inputs from a cache, as
 inside a network. Without, the call before is left in the caches, as when a whole network runs again and again.
 """
@@ -84,8 +85,7 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         job = json.load(file)
     start = {"litert": litert, "onnxruntime": onnxruntime}[job["runtime"]]
-    if job["files"]:
-        __import__({"litert": "ai_edge_litert.interpreter"}.get(job["runtime"], job["runtime"]))
+    count(start, job["warm"], job["cold"])
     for name, path in job["files"]:
         child = os.fork()
         if child == 0:

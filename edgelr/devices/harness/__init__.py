@@ -1,1 +1,4 @@
-"""What is put on a device: runs and measures files there. On this machine, the same measuring loop."""
+"""What is put on a device to run and measure files there, in one zip file; on this machine, the same measuring loops.
+
+Nothing here imports the rest of edgelr, and all of it runs on Python 3.9.
+"""

@@ -11,13 +11,14 @@ class Stopwatch:
 
     On one thread it reads the thread's CPU time: what wall time is on an idle core, but not stretched when other processes take the
     core away. With more threads only the wall clock sees all of them. Reading the clock costs up to a microsecond (0.8 us measured for
-    CPU time on x86-64 Linux), so that cost is measured once and taken off every reading.
+    CPU time on x86-64 Linux), so that cost is measured once and taken off every reading. ``cpu`` reads the CPU time of all threads
+    that work, whichever clock is the stopwatch's.
     """
 
     def __init__(self, threads: int) -> None:
         self.name = "thread CPU time" if threads == 1 else "wall time"
-        self._now = time.thread_time_ns if threads == 1 else time.perf_counter_ns
         self.cpu = time.thread_time if threads == 1 else time.process_time
+        self._now = time.thread_time_ns if threads == 1 else time.perf_counter_ns
         self._cost_s = 0.0
         self._cost_s = median([self.seconds(_nothing) for _ in range(201)])
 

@@ -1,39 +1,60 @@
-"""Runs and measures files on a device: the one file that is put there, and the project's one measuring loop.
+"""One job on a device: ``python harness.zip JOB``.
 
-``python harness.py JOB`` needs Python 3.9, and for all but "describe" numpy with ai-edge-litert, tflite-runtime or onnxruntime. It imports
-nothing of edgelr. JOB is a JSON file::
+It needs Python 3.9, and for all but "describe" numpy with ai-edge-litert, tflite-runtime or onnxruntime. JOB is a JSON file::
 
     {"schema": 1, "task": "describe" | "measure" | "rows" | "kernels" | "run" | "count", "runtime": "litert" | "onnxruntime", "threads": 1,
      "cpus": [0, 1] | "big" | null, "files": [{"name", "path", "sha256", "offset"?, "bytes"?}], "remove": [PATH],
-     "rounds": 30, "min_seconds": 0.5, "seed": 0,          measure; "rounds" is also the least of "rows" and the runs of "kernels"
-     "most": 50, "window": 7, "evict_bytes": 0,            rows
-     "inputs": [{"path", "sha256"}], "outputs": PREFIX,    run: .npy files; PREFIX0.npy … are written
-     "root": "/"}                                          where /sys and /proc are
+     "rounds": 30, "min_seconds": 0.5, "seed": 0,              measure
+     "least": 14, "most": 50, "window": 7, "gauges": 2,        rows, with min_seconds; the first files are gauges
+     "evict_bytes": 0,                                         rows and count
+     "runs": 50,                                               kernels
+     "inputs": [{"path", "sha256"}], "outputs": PREFIX,        run: .npy files; PREFIX0.npy … are written
+     "root": "/"}                                              where /sys and /proc are
 
-A file may be a slice of a larger one (offset, bytes). Every line it prints is a JSON object with "edgelr": 1 and a "kind". Each job
-begins with "host" and ends with "end", or with "failed". Files that the runtime can't load are "refused"; files whose SHA-256 is another
-are too, with "damaged". Nothing else is written to standard output.
+A file may be a slice of a larger one (offset, bytes). Every line that is printed is a JSON object with "edgelr": 1 and a "kind": first
+"host", last "end", "failed" or "damaged" (a SHA-256 is another). A file that the runtime can't load is "refused", and "loading" comes
+before, so that a crash has a name. The files to "remove" are gone before the last line.
 """
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from .clock import Stopwatch
+from .host import host, pin
+from .loops import BEAT_SECONDS, interleave, ring
+from .probes import probe
 
-class Work:
-    """One job on its way: its files are checked and loaded, its lines written."""
+SCHEMA = 1
+EVICT_BYTES = 8 << 20  # beyond the last level of cache of every board that edgelr knows
+_ROUNDS_A_LINE = 500  # keeps a line far below a megabyte
 
-    def __init__(self, job: dict[str, Any], out: int) -> None:
+
+class DamagedError(Exception):
+    """A file isn't what was sent."""
+
+
+class Job:
+    """A job on its way: its files are checked and loaded, its lines written to ``out``."""
+
+    def __init__(self, job: Mapping[str, Any], out: int) -> None:
         self.job, self._out = job, out
-        self.threads, self.root = job.get("threads", 1), job.get("root", "/")
+        self.threads, self._root = int(job.get("threads", 1)), str(job.get("root", "/"))
         self.watch = Stopwatch(self.threads)
-        self.probes, self._told = 0, 0.0
+        self._told = 0.0
+
+    def do(self) -> None:
+        cpus = pin(self.job.get("cpus"), self.threads, self._root)
+        self.say("host", **host(self._root), pinned=cpus, clock=self.watch.name)
+        tasks = {"describe": self.describe, "measure": self.measure, "rows": self.rows, "count": self.count}
+        {**tasks, "kernels": self.kernels, "run": self.run}[self.job["task"]]()
 
     def say(self, kind: str, **values: Any) -> None:
         data = json.dumps({"edgelr": SCHEMA, "kind": kind, **values}).encode() + b"\n"
@@ -41,11 +62,12 @@ class Work:
             data = data[os.write(self._out, data) :]
 
     def tell(self, when: str) -> None:
-        self.probes, self._told = self.probes + 1, time.perf_counter()
-        self.say("probe", **probe(when, self.root))
+        """A line with all probes. It also says that the job is alive."""
+        self.say("probe", **probe(when, self._root))
+        self._told = time.perf_counter()
 
-    def beat(self) -> None:
-        if time.perf_counter() - self._told > BEAT_SECONDS:
+    def beat(self, seconds: float = BEAT_SECONDS) -> None:
+        if time.perf_counter() - self._told > seconds:
             self.tell("during")
 
     def data(self, file: Mapping[str, Any]) -> bytes:
@@ -53,59 +75,59 @@ class Work:
             stream.seek(file.get("offset", 0))
             data = stream.read(file.get("bytes", -1))
         if hashlib.sha256(data).hexdigest() != file["sha256"]:
-            self.say("refused", name=file.get("name", ""), why="the SHA-256 of what arrived is another", damaged=True)
-            raise SystemExit(0)
+            raise DamagedError(file.get("name", ""))
         return data
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
-        for file in self.job.get("files", []):
-            yield file["name"], self.data(file)
-
     def sessions(self) -> Iterator[tuple[str, Any]]:
-        """The files that the runtime can load, one by one."""
-        for name, data in self.files():
-            self.say("loading", name=name)
+        """The files that the runtime can load and run, one by one, each having run once."""
+        from .runtimes import LiteRT, Ort
+
+        for file in self.job["files"]:
+            data = self.data(file)
+            self.say("loading", name=file["name"])
             try:
                 session = (LiteRT if self.job["runtime"] == "litert" else Ort)(data, self.threads)
+                session.invoke()
             except ImportError:
                 raise
             except Exception as error:
-                self.say("refused", name=name, why=f"{type(error).__name__}: {error}"[:500])
+                self.say("refused", name=file["name"], why=f"{type(error).__name__}: {error}"[:500])
             else:
-                yield name, session
+                yield file["name"], session
 
     def describe(self) -> None:
         self.tell("before")
 
     def measure(self) -> None:
         calls = {name: session.invoke for name, session in self.sessions()}
-        settings = {key: self.job[key] for key in ("rounds", "min_seconds", "seed")}
-        taken = interleave(calls, self.watch, tell=self.tell, **settings) if calls else {"rounds_ms": {}, "starts_s": []}
-        for name, turns in taken["rounds_ms"].items():
-            for i in range(0, len(turns), 500):
-                self.say("samples", name=name, rounds_ms=turns[i : i + 500], wall_s=taken["wall_s"][name], cpu_s=taken["cpu_s"][name])
-        for i in range(0, len(taken["starts_s"]), 5000):
-            self.say("rounds", starts_s=taken["starts_s"][i : i + 5000])
+        if not calls:
+            return
+        taken = interleave(calls, self.watch, tell=self.tell, **{key: self.job[key] for key in ("rounds", "min_seconds", "seed")})
+        for start in range(0, len(taken["starts_s"]), _ROUNDS_A_LINE):
+            some = slice(start, start + _ROUNDS_A_LINE)
+            self.say("rounds", starts_s=taken["starts_s"][some])
+            for name, rounds_ms in taken["rounds_ms"].items():
+                self.say("samples", name=name, rounds_ms=rounds_ms[some])
+        for name in calls:
+            self.say("spent", name=name, wall_s=taken["wall_s"][name], cpu_s=taken["cpu_s"][name])
 
     def rows(self) -> None:
-        limits = {key: self.job[key] for key in ("most", "window", "evict_bytes")}
+        files, limits = self.sessions(), {key: self.job[key] for key in ("least", "most", "window", "min_seconds")}
+        sweep = _sweep(self.job.get("evict_bytes", 0))
+        gauges = [session for _, session in islice(files, self.job.get("gauges", 0))]
         self.tell("before")
-        for row in ring(self.sessions(), self.watch, least=self.job["rounds"], turned=self.beat, **limits):
-            if time.perf_counter() - self._told > 1:
-                self.tell("during")
-            self.say("row", name=row.name, us=row.us)
+        for row in ring(files, self.watch, gauges=gauges, sweep=sweep, turned=self.beat, **limits):
+            self.beat(1.0)
+            self.say("row", name=row.name, us=[round(us, 3) for us in row.us], gauges_us=row.gauges_us)
 
     def count(self) -> None:
-        """Each file alone: once warm, then the caches are swept, its input written again, and one call between two marks.
+        """Each file alone: once warm, then the caches are swept, its input is written again, and one call runs between two marks.
 
-        ``os.getppid`` is the mark: a system call that nothing else here makes, so an emulator can count what lies between.
+        ``os.getppid`` is the mark: a system call that nothing else here makes, so that an emulator can count what lies between.
         """
-        import numpy as np
-
-        scratch = np.zeros(self.job.get("evict_bytes", EVICT_BYTES), np.uint8)
+        sweep = _sweep(self.job.get("evict_bytes", EVICT_BYTES))
         for name, session in self.sessions():
-            session.invoke()
-            scratch += 1
+            sweep()
             session.feed()
             os.getppid()
             session.invoke()
@@ -114,24 +136,24 @@ class Work:
             self.say("counted", name=name)
 
     def kernels(self) -> None:
-        for name, data in self.files():
-            plain, whole_us = Ort(data, self.threads), []
-            self.tell("before")
+        from .runtimes import kernel_times
 
-            def between(call: Callable[[], None] = plain.invoke, taken: list[float] = whole_us) -> None:
-                call()
-                taken.append(self.watch.seconds(call) * 1e6)
+        for (_, plain), file in zip(self.sessions(), self.job["files"]):  # noqa: B905 (Python 3.9)
+            whole_us: list[float] = []
+
+            def between(plain: Any = plain, whole_us: list[float] = whole_us) -> None:
+                plain.invoke()
+                whole_us.append(self.watch.seconds(plain.invoke) * 1e6)
                 self.beat()
 
-            runs = kernel_times(data, threads=self.threads, runs=self.job["rounds"], warm_up=10, between=between)
+            self.tell("before")
+            kernels = kernel_times(self.data(file), threads=self.threads, runs=self.job["runs"], warm_up=10, between=between)
             self.tell("after")
-            self.say("whole", name=name, us=whole_us)
-            for kernel, us in runs.items():
-                self.say("kernels", name=kernel, us=us)
+            self.say("whole", us=whole_us)
+            for name, us in kernels.items():
+                self.say("kernels", name=name, us=us)
 
     def run(self) -> None:
-        import io
-
         import numpy as np
 
         inputs = [np.load(io.BytesIO(self.data(file)), allow_pickle=False) for file in self.job["inputs"]]
@@ -139,33 +161,37 @@ class Work:
             for i, value in enumerate(session.run(inputs)):
                 stream = io.BytesIO()
                 np.save(stream, np.ascontiguousarray(value), allow_pickle=False)
-                path = Path(f"{self.job['outputs']}{i}.npy")
-                path.write_bytes(stream.getvalue())
-                self.say("output", path=str(path), sha256=hashlib.sha256(stream.getvalue()).hexdigest())
+                Path(f"{self.job['outputs']}{i}.npy").write_bytes(stream.getvalue())
+                self.say("output", index=i, sha256=hashlib.sha256(stream.getvalue()).hexdigest())
+
+
+def _sweep(size: int) -> Callable[[], None]:
+    """Something to call that reads and writes so many bytes."""
+    if not size:
+        return lambda: None
+    target, source = bytearray(size // 2), bytes(size // 2)
+
+    def sweep() -> None:
+        target[:] = source
+
+    return sweep
 
 
 def main(path: str) -> None:
-    """Do a job. Standard output is ours alone: what the runtimes print goes to standard error."""
+    """Do a job. Standard output is the job's alone: what the runtimes print goes to standard error."""
     out = os.dup(1)
     os.dup2(2, 1)
-    job = json.loads(Path(path).read_text(encoding="utf-8"))
-    work = Work(job, out)
+    described = json.loads(Path(path).read_text(encoding="utf-8"))
+    job, last = Job(described, out), {"kind": "end"}
     try:
-        cpus = pin(job.get("cpus"), work.threads, work.root)
-        work.say("host", **host(work.root), pinned=cpus, clock=work.watch.name)
-        {"describe": work.describe, "measure": work.measure, "rows": work.rows, "count": work.count, "kernels": work.kernels, "run": work.run}[
-            job["task"]
-        ]()
-        work.say("end")
+        job.do()
     except BrokenPipeError:
         raise SystemExit(1) from None  # the link is gone: nobody listens
+    except DamagedError as error:
+        last = {"kind": "damaged", "name": str(error)}
     except Exception as error:
-        work.say("failed", why=f"{type(error).__name__}: {error}"[:500])
+        last = {"kind": "failed", "why": f"{type(error).__name__}: {error}"[:500]}
     finally:
-        for leftover in job.get("remove", []):
+        for leftover in described.get("remove", []):
             Path(leftover).unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    sys.path.pop(0)  # beside this file may lie modules with the names of Python's own
-    main(sys.argv[1])
+    job.say(**last)

@@ -1,4 +1,4 @@
-"""The two measuring loops: files against each other, and a stream of small files each among its neighbours."""
+"""The two measuring loops: files against each other, and a stream of small files, each among its neighbours."""
 from __future__ import annotations
 
 import random
@@ -11,7 +11,7 @@ from .clock import Stopwatch, half_width, median
 ENOUGH_CALLS = 50
 ENOUGH_HALF_WIDTH = 0.02
 BEAT_SECONDS = 5.0
-ROW_SECONDS = 60.0  # a row on a slow device makes do with five calls after that
+ROW_SECONDS = 60.0  # after that a row makes do with five calls: a large operation on a slow device
 _TURN_S = 1e-3
 
 
@@ -23,29 +23,30 @@ def interleave(
     In a round each makes one untimed call and then timed ones, for about a millisecond. At least ``rounds`` rounds and ``min_seconds``
     seconds, until each has 50 timed calls or knows its median to 2 % (95 %). ``tell`` is called "before" the rounds, every few seconds
     "during", and "after". Gives "rounds_ms" {name: [[ms of each call] of each round]}, "starts_s" of the rounds, and "wall_s" and
-    "cpu_s" {name: seconds of all its timed calls} by both clocks.
+    "cpu_s" {name: seconds of all its timed calls by either clock}.
     """
     repeats = {name: max(1, min(10, int(_TURN_S / max(_warm_up(call, watch), 1e-7)))) for name, call in calls.items()}
-    taken: dict[str, list[list[float]]] = {name: [] for name in calls}
-    wall_s, cpu_s, starts_s = dict.fromkeys(calls, 0.0), dict.fromkeys(calls, 0.0), []
+    rounds_ms: dict[str, list[list[float]]] = {name: [] for name in calls}
+    starts_s: list[float] = []
+    wall_s, cpu_s = dict.fromkeys(calls, 0.0), dict.fromkeys(calls, 0.0)
     order, rng = list(calls), random.Random(seed)  # noqa: S311 (an order, not a secret)
     tell("before")
     start = told = time.perf_counter()
-    while len(starts_s) < rounds or time.perf_counter() - start < min_seconds or not _enough(taken):
+    while len(starts_s) < rounds or time.perf_counter() - start < min_seconds or not _enough(rounds_ms):
         starts_s.append(time.perf_counter() - start)
         rng.shuffle(order)
         for name in order:
             call = calls[name]
             call()
             wall, cpu = time.perf_counter(), watch.cpu()
-            taken[name].append([watch.seconds(call) * 1e3 for _ in range(repeats[name])])
+            rounds_ms[name].append([watch.seconds(call) * 1e3 for _ in range(repeats[name])])
             cpu_s[name] += watch.cpu() - cpu
             wall_s[name] += time.perf_counter() - wall
         if time.perf_counter() - told > BEAT_SECONDS:
             tell("during")
             told = time.perf_counter()
     tell("after")
-    return {"rounds_ms": taken, "starts_s": starts_s, "wall_s": wall_s, "cpu_s": cpu_s}
+    return {"rounds_ms": rounds_ms, "starts_s": starts_s, "wall_s": wall_s, "cpu_s": cpu_s}
 
 
 def _warm_up(call: Callable[[], None], watch: Stopwatch) -> float:
@@ -58,61 +59,81 @@ def _warm_up(call: Callable[[], None], watch: Stopwatch) -> float:
         before = now
 
 
-def _enough(taken: Mapping[str, Sequence[Sequence[float]]]) -> bool:
+def _enough(rounds_ms: Mapping[str, Sequence[Sequence[float]]]) -> bool:
     return all(
         sum(map(len, turns)) >= ENOUGH_CALLS or (len(turns) >= 6 and half_width([median(t) for t in turns]) <= ENOUGH_HALF_WIDTH)
-        for turns in taken.values()
+        for turns in rounds_ms.values()
     )
 
 
 class Row:
-    """One file in the ring: its calls so far, in microseconds. The first ``skip`` calls don't count."""
+    """One file in the ring, and its calls so far in microseconds. Its first ``skip`` calls don't count."""
 
     def __init__(self, name: str, session: Any, skip: int) -> None:
-        self.name, self.session, self.skip = name, session, skip
+        self.name, self.session, self._skip = name, session, skip
         self.us: list[float] = []
-        self.begun, self.done = time.perf_counter(), False
+        self.gauges_us: list[float] = []
+        self.done = False
+        self.turn, self._begun = 0, 0.0
 
-    def finished(self, least: int, most: int) -> bool:
-        slow = time.perf_counter() - self.begun > ROW_SECONDS
-        return len(self.us) >= most or (len(self.us) >= (5 if slow else least) and (slow or half_width(self.us) <= ENOUGH_HALF_WIDTH))
+    def add(self, us: float, turn: int) -> None:
+        if self._skip:
+            self._skip, self.turn, self._begun = self._skip - 1, turn + 1, time.perf_counter()
+        elif not self.done:
+            self.us.append(us)
+
+    def knows(self, least: int, most: int, min_seconds: float) -> bool:
+        spent, n = time.perf_counter() - self._begun, len(self.us)
+        if n == 0 or spent < min_seconds:
+            return False
+        return n >= (5 if spent > ROW_SECONDS else most) or (n >= least and half_width(self.us) <= ENOUGH_HALF_WIDTH)
 
 
 def ring(
-    files: Iterable[tuple[str, Any]], watch: Stopwatch, *, least: int, most: int, window: int, evict_bytes: int, turned: Callable[[], None]
+    files: Iterable[tuple[str, Any]],
+    watch: Stopwatch,
+    *,
+    least: int,
+    most: int,
+    window: int,
+    min_seconds: float,
+    gauges: Sequence[Any] = (),
+    sweep: Callable[[], None] = lambda: None,
+    turned: Callable[[], None] = lambda: None,
 ) -> Iterator[Row]:
     """Time files in the context of their neighbours: ``window`` of them are loaded, and a turn calls each of them once.
 
     So between two calls of a file the others run, and its weights come from the cache that they come from inside a network; its input
-    is written just before, as by the operation before it. A file leaves when it has ``least`` calls and knows its median to 2 %, or
-    ``most``; the next one takes its place. The first ones leave one by one: they begin to count one after the other.
+    is written just before, as by the operation before it. ``sweep`` empties the caches before that. A file leaves when it was called for
+    ``min_seconds`` (noise that lasts is then seen, not taken for the file's own), and has ``least`` calls and knows its median to 2 %
+    (95 %), or ``most`` calls; the next one takes its place. The first ones begin to count one after the other, so that files leave one
+    by one all along, and a lost link loses little. ``gauges`` are called in every turn; a row has their medians over its own turns, so
+    that the cost of a call can be taken off as it was at that time. ``turned`` is called after each turn.
     """
-    import numpy as np
+    waiting, loaded, step, turn = iter(files), list[Row](), -(-least // window), 0
+    history: list[list[float]] = [[] for _ in gauges]
 
-    scratch = np.zeros(max(evict_bytes, 1), np.uint8)
-    waiting, loaded, step = iter(files), [], -(-least // window)
+    def call(session: Any) -> float:
+        sweep()
+        session.feed()
+        return watch.seconds(session.invoke) * 1e6
+
     for name, session in waiting:
         loaded.append(Row(name, session, 2 + step * len(loaded)))
         if len(loaded) == window:
             break
     while not all(row.done for row in loaded):
+        for gauge, us in zip(gauges, history):  # noqa: B905 (Python 3.9)
+            us.append(call(gauge))
         for row in loaded:
-            if evict_bytes:
-                scratch += 1
-            row.session.feed()
-            us = watch.seconds(row.session.invoke) * 1e6
-            if row.skip:
-                row.skip -= 1
-            elif not row.done:
-                row.us.append(us)
+            row.add(call(row.session), turn)
+        turn += 1
         turned()
-        for row in [r for r in loaded if not r.done and r.finished(least, most)]:
-            row.done = True
+        for row in [r for r in loaded if not r.done and r.knows(least, most, min_seconds)]:
+            row.done, row.gauges_us = True, [median(us[row.turn :]) for us in history]
             yield row
-        for old in [r for r in loaded if r.done]:
-            after = next(waiting, None)
-            if after is None:
-                break
-            loaded.remove(old)
-            old.session.close()
-            loaded.append(Row(after[0], after[1], 2))
+        for i, old in enumerate(loaded):
+            after = next(waiting, None) if old.done else None
+            if after:
+                old.session.close()
+                loaded[i] = Row(after[0], after[1], 2)

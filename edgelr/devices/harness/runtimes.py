@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-def _filled(shape: Sequence[int], dtype: Any) -> Any:
-    import numpy as np
+_ORT_TYPES = {"float": "float32", "double": "float64"}
 
+
+def _filled(shape: Sequence[int], dtype: Any) -> Any:
     rng, kind = np.random.default_rng(0), np.dtype(dtype)
     if kind in (np.dtype(np.int8), np.dtype(np.uint8)):
         return rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, shape, kind, endpoint=True)
@@ -19,13 +20,13 @@ def _filled(shape: Sequence[int], dtype: Any) -> Any:
 
 
 class LiteRT:
-    """A ``.tflite`` file, its inputs filled. ``feed`` writes them again, ``invoke`` runs the kernels once."""
+    """A ``.tflite`` file, loaded, its inputs filled. ``feed`` writes them again, ``invoke`` runs the kernels once."""
 
     def __init__(self, data: bytes, threads: int) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
-            from tflite_runtime.interpreter import Interpreter
+            from tflite_runtime.interpreter import Interpreter  # type: ignore[import-not-found]
         self._interpreter: Any = Interpreter(model_content=data, num_threads=threads)
         self._interpreter.allocate_tensors()
         self._specs = self._interpreter.get_input_details()
@@ -39,8 +40,6 @@ class LiteRT:
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Raw outputs; samples one by one where the inputs hold more of them than the file takes at once."""
-        import numpy as np
-
         if len(inputs) != len(self._specs):
             raise ValueError(f"the file takes {len(self._specs)} inputs, not {len(inputs)}")
         size = max(int(self._specs[0]["shape"][0]) if len(self._specs[0]["shape"]) else 1, 1)
@@ -58,9 +57,7 @@ class LiteRT:
 
 
 class Ort:
-    """An ``.onnx`` file, free dimensions 1, its inputs filled."""
-
-    _TYPES = {"float": "float32", "double": "float64", "float16": "float16"}
+    """An ``.onnx`` file, loaded, free dimensions 1, its inputs filled. ``feed`` and ``invoke`` as in LiteRT."""
 
     def __init__(self, data: bytes, threads: int, profile: str = "") -> None:
         import onnxruntime
@@ -76,7 +73,7 @@ class Ort:
         self._values = []
         for spec in self.session.get_inputs():
             word = spec.type[len("tensor(") : -1]
-            value = _filled([s if isinstance(s, int) else 1 for s in spec.shape], self._TYPES.get(word, word))
+            value = _filled([s if isinstance(s, int) else 1 for s in spec.shape], _ORT_TYPES.get(word, word))
             bound = value.copy()
             self._values.append((bound, value))
             self._binding.bind_cpu_input(spec.name, bound)

@@ -1,0 +1,155 @@
+"""Emulated Arm cores: Debian's arm64 Python and the runtimes' aarch64 wheels in a folder, run by QEMU's user mode.
+
+The folder is made by ``prepare`` and by nothing else; it downloads about 100 MB. Nothing is installed, no right of an administrator is used.
+"""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree, which
+
+from edgelr.errors import DeviceError
+
+WHEELS = ("ai-edge-litert==2.3.0", "onnxruntime==1.31.1", "numpy==2.4.6")
+_PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
+_PACKAGES = ("python3", "libstdc++6", "libgomp1", "libatomic1")
+_MARK = ".ready"
+MAKE = "edgelr doctor --emulator FOLDER makes it (about 100 MB of downloads from Debian and PyPI), or EDGELR_EMULATOR names one made before"
+
+
+@dataclass(frozen=True)
+class Core:
+    """What cpuinfo knows a core by: fields of MIDR_EL1 (Arm's technical reference manuals), and the kernel's names of its features.
+
+    The runtimes choose their kernels by it, and QEMU's user mode would show them the machine's own /proc/cpuinfo.
+    """
+
+    part: str
+    variant: str
+    features: str
+
+
+_OLD = "fp asimd evtstrm crc32 cpuid"
+CORES: Mapping[str, Core] = {
+    "a53": Core("0xd03", "0x0", _OLD),
+    "a72": Core("0xd08", "0x0", _OLD),
+    "a76": Core("0xd0b", "0x4", "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"),
+}
+
+
+def found() -> Path:
+    """The folder that ``prepare`` made: ``$EDGELR_EMULATOR``, or ``emulator`` in the user's data folder. Raises ``DeviceError``."""
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "edgelr"
+    folder = Path(os.environ.get("EDGELR_EMULATOR") or Path(os.environ.get("EDGELR_HOME") or data) / "emulator")
+    if not ready(folder):
+        raise DeviceError(f"There is no emulator in {folder}.", "an emulated device runs Debian's arm64 Python, which is not there", MAKE)
+    return folder
+
+
+def ready(folder: Path) -> bool:
+    """Whether ``prepare`` has come to its end there, for the wheels of this version."""
+    mark = folder / _MARK
+    return mark.is_file() and mark.read_text(encoding="utf-8").split() == list(WHEELS)
+
+
+def prepare(folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
+    """Make ``folder`` hold what emulated cores need: ``root`` (Debian's arm64 Python) and ``wheels``. What is there already is kept.
+
+    ``tell`` gets a line before each long step. Raises ``DeviceError`` where a part can't be had, or ``folder`` holds other things.
+    """
+    if ready(folder):
+        return
+    ours = {_MARK, "root", "wheels", "apt", *CORES}
+    if folder.exists() and (not folder.is_dir() or {p.name for p in folder.iterdir()} - ours):
+        raise DeviceError(f"{folder} holds other things.", "an emulator needs a folder of its own", "name an empty or a new folder")
+    qemu()
+    for name in ours:
+        if (folder / name).is_dir():
+            rmtree(folder / name)
+    tell("Debian's arm64 Python: downloading and unpacking")
+    _debian(folder / "apt", folder / "root")
+    tell(f"wheels for aarch64: {', '.join(WHEELS)}")
+    chosen = [a for p in _PLATFORMS for a in ("--platform", f"{p}_aarch64")]
+    _call([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "wheels"), "--no-deps", "--no-compile",
+           "--only-binary=:all:", "--python-version", python(folder).name.removeprefix("python"), "--implementation", "cp", *chosen, *WHEELS])
+    tell("first start")
+    view(folder, "a72", folder / "a72")
+    first = "import json, random, tempfile, numpy, ai_edge_litert.interpreter, onnxruntime"  # leaves its bytecode for all later starts
+    _call([*command(folder, "a72", folder / "a72", {"PYTHONDONTWRITEBYTECODE": ""}), "-c", first])
+    rmtree(folder / "apt")
+    (folder / _MARK).write_text("\n".join(WHEELS), encoding="utf-8")
+
+
+def qemu() -> str:
+    """The emulator's path. Raises ``DeviceError`` naming Debian's package."""
+    path = which("qemu-aarch64") or which("qemu-aarch64-static")
+    if path is None:
+        raise DeviceError("qemu-aarch64 is not installed.", "it is what runs programs of Arm cores here", "install Debian's package qemu-user")
+    return path
+
+
+def python(folder: Path) -> Path:
+    """The arm64 Python. Raises ``DeviceError`` where there is none."""
+    found = sorted((folder / "root" / "usr" / "bin").glob("python3.[0-9]*"))
+    if not found:
+        raise DeviceError(f"{folder} has no Python.", "the folder is not whole", MAKE)
+    return found[-1]
+
+
+def view(folder: Path, core: str, at: Path) -> None:
+    """Make ``at`` the root that a program on ``core`` sees: links into ``folder``, and /proc/cpuinfo and /sys that name the core."""
+    known, cpus = CORES[core], at / "sys/devices/system/cpu"
+    for made in (cpus, at / "proc"):
+        made.mkdir(parents=True, exist_ok=True)
+    root = folder.resolve() / "root"
+    links = {**{name: root / name for name in ("bin", "etc", "lib", "usr")}, "wheels": folder.resolve() / "wheels"}
+    for name, target in links.items():
+        (at / name).unlink(missing_ok=True)
+        (at / name).symlink_to(target)
+    entries = [f"processor\t: {i}\nBogoMIPS\t: 108.00\nFeatures\t: {known.features}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
+               f"CPU variant\t: {known.variant}\nCPU part\t: {known.part}\nCPU revision\t: 1\n" for i in range(4)]
+    (at / "proc" / "cpuinfo").write_text("\n".join(entries), encoding="ascii")
+    for name in ("possible", "present"):
+        (cpus / name).write_text("0-3\n", encoding="ascii")
+
+
+def command(folder: Path, core: str, at: Path, variables: Mapping[str, str] | None = None, options: Sequence[str] = (),
+            program: str = "") -> list[str]:
+    """The command that starts Python on an emulated ``core`` in the view ``at``; its arguments follow.
+
+    ``variables`` are added to the environment there, ``options`` to QEMU's; ``program``: another path to the same Python.
+    """
+    own = {"PYTHONPATH": "/wheels", "PYTHONHOME": "/usr", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    given = [a for name, value in {**own, **(variables or {})}.items() for a in ("-E", f"{name}={value}")]
+    start = python(folder)
+    return [qemu(), "-cpu", f"cortex-{core}", "-L", str(at), "-U", "OPENBLAS_CORETYPE", "-0", start.name, *given, *options,
+            program or str(start)]
+
+
+def _debian(work: Path, root: Path) -> None:
+    """Unpack Debian's arm64 Python into ``root``, with lists and downloads in ``work``."""
+    if which("apt-get") is None or which("dpkg-deb") is None:
+        raise DeviceError("Debian's packages can't be had here.", "apt-get or dpkg-deb is missing", "make the folder on Debian or Ubuntu")
+    state, cache = work / "state", work / "cache"
+    for made in (state / "lists" / "partial", cache / "archives" / "partial", root):
+        made.mkdir(parents=True)
+    options = {"APT::Architecture": "arm64", "APT::Architectures": "arm64", "Dir::State": state.resolve(), "Dir::State::status": "/dev/null",
+               "Dir::Cache": cache.resolve(), "Acquire::Languages": "none", "Debug::NoLocking": "1"}
+    apt = ["apt-get", "-qq", *(a for name, value in options.items() for a in ("-o", f"{name}={value}"))]
+    _call([*apt, "update"])
+    _call([*apt, "install", "--yes", "--no-install-recommends", "--download-only", *_PACKAGES])
+    for package in sorted((cache / "archives").glob("*.deb")):
+        _call(["dpkg-deb", "--extract", str(package), str(root)])
+
+
+def _call(argv: list[str]) -> None:
+    try:
+        subprocess.run(argv, check=True, capture_output=True, text=True, timeout=900)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", "") or str(error)).strip()
+        raise DeviceError("The emulator could not be made.", f"{Path(argv[0]).name}: {' '.join(said.splitlines()[-1:])}",
+                          "see that Debian's and Python's package servers can be reached", detail=said) from error

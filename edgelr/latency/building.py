@@ -1,0 +1,187 @@
+"""Building a latency table: coarse first, denser where rows don't predict each other, kept after every few rows."""
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+
+from edgelr.errors import BadInputError
+from edgelr.latency.families import Family, family_of, place_of
+from edgelr.latency.operation import Operation
+from edgelr.latency.pricer import Pricer
+from edgelr.latency.row_source import RowSource
+from edgelr.latency.table import Head, Row, Table
+from edgelr.latency.wanted import between
+
+TRIAL = 12  # rows whose time tells that of the rest
+PORTION = 60  # rows asked for at once: each portion starts a process on the device
+KEPT_EVERY_S = 10.0
+TOLERANCE = 0.05
+_ROUNDS = 3
+_SHARE = 0.1  # of the rows there are, at most so many more in each round of refining
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of building. ``missing``: wanted operations without a row; ``added``: rows where the others didn't predict each other."""
+
+    table: Table
+    measured: int
+    added: int
+    missing: tuple[Operation, ...]
+    seconds: float
+
+
+def build(
+    head: Head,
+    wanted: Iterable[Operation],
+    source: RowSource,
+    *,
+    known: Table | None = None,
+    minutes: float = 0.0,
+    tolerance: float = TOLERANCE,
+    save: Callable[[Table], None] = lambda table: None,
+    tell: Callable[[str], None] = lambda text: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Built:
+    """A table of the wanted operations, and of some between them where a row left out is predicted worse than ``tolerance``.
+
+    Only operations that ``known`` has no row of are measured. Says the minutes it will take after a short trial. Stops after ``minutes``
+    (0: when all is done). ``save`` is called every few seconds and at the end, also where the source fails or the user interrupts: what
+    was measured isn't lost. Raises BadInputError if ``known`` is of another device or runtime, and what the source raises.
+    """
+    if known is not None:
+        _check_same(known.head, head)
+        head = replace(head, made=min(head.made, known.head.made), call_us=known.head.call_us)
+    start = clock()
+    rows = dict(known.rows) if known is not None else {}
+    edited = known is not None and known.edited
+    every = tuple(dict.fromkeys(wanted))
+    state = _State(head, rows, edited, source, save, clock, start + minutes * 60 if minutes > 0 else None)
+    missing = coarse_first([o for o in every if o not in rows])
+    if len(missing) < len(every):
+        tell(f"{len(every) - len(missing)} of {len(every)} rows are known already")
+    added = 0
+    try:
+        state.measure(missing[:TRIAL])
+        seconds = (clock() - start) / max(min(len(missing), TRIAL), 1)
+        left = len(missing) - TRIAL
+        if left > 0:
+            tell(_estimate(left, seconds, minutes))
+        state.measure(missing[TRIAL:])
+        for _ in range(_ROUNDS):
+            more = () if state.over else refined(state.table(), tolerance, ceil(_SHARE * len(rows)))
+            more = tuple(o for o in more if o not in rows)
+            if not more:
+                break
+            tell(f"{len(more)} more rows where the others predict each other worse than {tolerance:.0%}")
+            added += state.measure(more)
+    finally:
+        if rows:
+            save(state.table())
+    return Built(state.table(), state.measured, added, tuple(o for o in every if o not in rows), clock() - start)
+
+
+class _State:
+    """Rows as they come, kept every few seconds."""
+
+    def __init__(
+        self,
+        head: Head,
+        rows: dict[Operation, Row],
+        edited: bool,
+        source: RowSource,
+        save: Callable[[Table], None],
+        clock: Callable[[], float],
+        end: float | None,
+    ) -> None:
+        self._head, self._rows, self._edited, self._source = head, rows, edited, source
+        self._save, self._clock, self._end, self._kept = save, clock, end, clock()
+        self.measured = 0
+
+    @property
+    def over(self) -> bool:
+        return self._end is not None and self._clock() >= self._end
+
+    def table(self) -> Table:
+        call_us = self._source.call_us or self._head.call_us
+        return Table(replace(self._head, call_us=call_us), self._rows, self._edited)
+
+    def measure(self, operations: Sequence[Operation]) -> int:
+        """Rows for these, until the time is over; how many came."""
+        before = self.measured
+        for begin in range(0, len(operations), PORTION):
+            for row in self._source.rows(operations[begin : begin + PORTION]):
+                self._rows[row.operation] = row
+                self.measured += 1
+                if self._clock() - self._kept > KEPT_EVERY_S:
+                    self._save(self.table())
+                    self._kept = self._clock()
+                if self.over:
+                    return self.measured - before
+        return self.measured - before
+
+
+def coarse_first(operations: Sequence[Operation]) -> list[Operation]:
+    """In an order in which any beginning covers every family: in turns, from each family the one furthest from those before it."""
+    families: dict[Family, list[Operation]] = defaultdict(list)
+    for operation in operations:
+        families[family_of(operation)].append(operation)
+    turns = [_spread_out(members) for _, members in sorted(families.items())]
+    return [members[i] for i in range(max(map(len, turns), default=0)) for members in turns if i < len(members)]
+
+
+def _spread_out(members: list[Operation]) -> list[Operation]:
+    logs = np.log([place_of(o) for o in members])
+    order = [int(np.argmin(np.abs(logs - logs.mean(axis=0)).sum(axis=1)))]
+    distance = np.abs(logs - logs[order[0]]).max(axis=1)
+    while len(order) < len(members):
+        distance[order] = -1.0
+        order.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, np.abs(logs - logs[order[-1]]).max(axis=1))
+    return [members[i] for i in order]
+
+
+def refined(table: Table, tolerance: float, most: int) -> tuple[Operation, ...]:
+    """Operations that would tell most: half way from each row that the others predict worst to its nearest neighbours."""
+    pricer = Pricer(table)
+    found: list[tuple[float, Operation]] = []
+    for family in pricer.families:
+        step = table.head.steps.get(family.numbers, 1)
+        members = [r.operation for r in table.rows.values() if family_of(r.operation) == family]
+        errors = pricer.left_out(family)
+        logs = {o: np.log(place_of(o)) for o in members}
+        for operation in members:
+            error = errors.get(place_of(operation), 0.0)
+            if error <= tolerance:
+                continue
+            others = sorted((o for o in members if o != operation), key=lambda o: float(np.abs(logs[o] - logs[operation]).max()))
+            for other in others[:2]:
+                made = between(operation, other, step)
+                if made is not None and made not in table.rows:
+                    found.append((error, made))
+    ordered = sorted(found, key=lambda pair: (-pair[0], pair[1]))
+    return tuple(dict.fromkeys(o for _, o in ordered))[:most]
+
+
+def _check_same(old: Head, new: Head) -> None:
+    for name in ("target", "runtime", "version", "core", "threads", "how"):
+        if getattr(old, name) != getattr(new, name):
+            raise BadInputError(
+                "The latency table that is there can't be continued.",
+                f"its {name} is {getattr(old, name)}, and this one's is {getattr(new, name)}: rows of both don't belong into one table.",
+                "write to another file (-o), or remove the old one",
+            )
+
+
+def _estimate(rows: int, seconds_a_row: float, minutes: float) -> str:
+    whole = rows * seconds_a_row / 60
+    told = f"{rows} more rows take about {max(whole, 0.1):.1f} minutes"
+    if minutes and whole > minutes:
+        fit = int(minutes * 60 / seconds_a_row)
+        told += f"; in {minutes:g} minutes about {min(fit, rows)} of them, the coarse ones first. Run it again to go on"
+    return told

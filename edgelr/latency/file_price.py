@@ -1,0 +1,36 @@
+"""What a written file costs by a table: its operations as often as they run, and one call."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgelr.latency.cut import cut_operators
+from edgelr.latency.op_times import OpTimes
+from edgelr.latency.pricer import Pricer
+from edgelr.vocabulary import Format
+
+# From the best known to the least: an operation of several parts is known as well as its worst.
+_BASES = ("row", "between", "beyond", "unlike")
+
+
+@dataclass(frozen=True)
+class FilePrice:
+    """``times`` are predicted; ``basis`` says for each operation how its price came from the rows (``Price.basis``)."""
+
+    times: OpTimes
+    basis: Mapping[str, str]
+
+
+def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
+    """The price of a file inside of which every operation costs what the table says, by name.
+
+    Raises what ``cut_operators`` raises.
+    """
+    us: dict[str, float] = {}
+    basis: dict[str, str] = {}
+    for cut in cut_operators(data, format):
+        price = pricer.price(cut.operation)
+        us[cut.name] = us.get(cut.name, 0.0) + cut.times * price.us
+        basis[cut.name] = max(basis.get(cut.name, price.basis), price.basis, key=_BASES.index)
+    head = pricer.table.head
+    return FilePrice(OpTimes(head.runtime, head.threads, us, head.call_us, sum(us.values()) + head.call_us), basis)

@@ -1,0 +1,54 @@
+"""Cycles per event of each core, fitted to published times: which rows take part, and which rates a prediction may use."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from counting import Events, NotCountedError, events
+from published import Published, rows, speedup
+from rates import CORES, Rates, Vector, features, fit, milliseconds
+from reference_files import file_of
+
+# Kernels of today's XNNPACK, on one thread. Others' times are of older kernels or of several threads: they only test.
+FITTED = ("detectors-2.18", "detectors-2.5", "xnnpack-2020")
+Key = tuple[str, str, str]  # network, numbers, the core whose kernels are counted
+
+
+def key_of(row: Published) -> Key:
+    return row.network, row.numbers, CORES[row.core].kernels
+
+
+def fitted(row: Published) -> bool:
+    return row.source in FITTED and row.threads == 1
+
+
+def counts_of(keys: Sequence[Key], environments: Path, kept: Path, tell: object = None) -> dict[Key, Vector]:
+    """Events of whole networks as ``Rates`` prices them, counted or found in ``kept``; one that a runtime refuses is left out."""
+    found: dict[Key, Vector] = {}
+    for key in keys:
+        network, numbers, core = key
+        data = file_of(network, "float" if numbers == "float" else "int8")
+        try:
+            found[key] = features(events([(f"{network} {numbers}", data)], core, "litert", environments, kept)[0])
+        except NotCountedError as error:
+            if callable(tell):
+                tell(str(error))
+            continue
+        if callable(tell):
+            tell(f"{network} {numbers} {core}")
+    return found
+
+
+def rates_of(core: str, counts: Mapping[Key, Vector], *, without: str = "", among: Sequence[Published] | None = None) -> Rates:
+    """The rates of a core, fitted to every row of it that ``fitted`` admits; ``without`` leaves out all that one origin published."""
+    used = [r for r in among or rows() if r.core == core and fitted(r) and r.origin != without and key_of(r) in counts]
+    return fit(CORES[core].first, [counts[key_of(r)] for r in used], [r.ms for r in used], [r.ghz for r in used])
+
+
+def predicted_ms(row: Published, counts: Mapping[Key, Vector]) -> float:
+    """A published row's time by rates and speed-ups that nothing of its origin took part in."""
+    rates = rates_of(row.core, counts, without=row.origin)
+    return milliseconds(counts[key_of(row)], rates, row.ghz) / speedup(row, row.origin)
+
+
+__all__ = ["FITTED", "Events", "Key", "counts_of", "fitted", "key_of", "predicted_ms", "rates_of"]

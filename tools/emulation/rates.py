@@ -1,0 +1,99 @@
+"""Cycles for each kind of event on a core, and what is known of them before anything is fitted.
+
+The first rates are fitted by others' published times in another runtime: ncnn's own table (Tencent/ncnn benchmark/README.md@a4d2ea1d4, one
+thread, 19 networks in float and int8), against counts of ncnn 1.0.20261020 under emulation, by non-negative least squares on the relative
+error; the mean over the boards named. They are collinear: they predict, and aren't a core's physics.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+
+class Counts(Protocol):
+    """What ``counting.events`` gives of one file."""
+
+    fp_mac: int
+    int_mac: int
+    load: int
+    store: int
+    other: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Cycles for an instruction of each class, a line of 64 bytes into L1, and one into or out of the last level of cache."""
+
+    fp_mac: float
+    int_mac: float
+    other: float
+    l1_line: float
+    memory_line: float
+
+    @property
+    def vector(self) -> Vector:
+        return np.array(astuple(self))
+
+
+@dataclass(frozen=True)
+class Core:
+    """``kernels`` is the emulated core whose kernels it runs; ``first`` are its rates before the fit, ``on`` what they come from."""
+
+    kernels: str
+    first: Rates
+    on: str
+
+
+_A53 = Rates(0.02, 1.30, 1.67, 0.0, 28.7)
+_A72 = Rates(0.28, 0.57, 0.76, 18.4, 7.4)
+_A76 = Rates(0.42, 0.43, 0.47, 0.0, 7.8)
+
+# Throughputs: hiroog/vfpbench logs (fmla.4s and sdot.4s each cycle): A53, A55, A72, A73, A75 one fmla, A76, A78, X1 (sustained) two;
+# sdot: A55 and A75 one, A76, A78 two.
+CORES: dict[str, Core] = {
+    "a53": Core("a53", _A53, "ncnn on Raspberry Pi Zero 2 W, 3B+ and RK3399"),
+    "a55": Core("a53", Rates(0.02, 1.30, 1.42, 0.0, 24.4),
+                "A53's by 0.85: RK3588's A55 takes 0.86 of Raspberry Pi 3B+'s cycles for ncnn's float networks; dot products not counted"),
+    "a72": Core("a72", _A72, "ncnn on Raspberry Pi 4 and RK3399"),
+    "a73": Core("a72", Rates(0.32, 0.65, 0.87, 21.0, 8.4),
+                "A72's by 1.14: the median of ncnn's float networks on four A73 boards against Raspberry Pi 4, cycle by cycle"),
+    "kryo": Core("a72", _A72, "A72's"),
+    "a75": Core("a76", Rates(0.84, 0.86, 0.47, 0.0, 7.8), "A76's, with half its vector throughput"),
+    "a76": Core("a76", _A76, "ncnn on Raspberry Pi 5 and OnePlus 7T"),
+    "a78": Core("a76", _A76, "A76's: the same throughput a cycle"),
+    "x1": Core("a76", _A76, "A76's: what an X1 sustains (45.8 GFLOP/s at 2.85 GHz in float) is A76's throughput a cycle"),
+}  # fmt: skip
+
+
+def features(counts: Counts) -> Vector:
+    """The five events that ``Rates`` prices."""
+    loads = counts.load + counts.store + counts.other
+    lines = counts.l2_fetched + counts.l2_written  # type: ignore[attr-defined]
+    return np.array([counts.fp_mac, counts.int_mac, loads, counts.l1_fetched, lines], dtype=float)  # type: ignore[attr-defined]
+
+
+def milliseconds(events: Vector, rates: Rates, ghz: float) -> float:
+    return float(events @ rates.vector) / ghz / 1e6
+
+
+def fit(first: Rates, events: Sequence[Vector], ms: Sequence[float], ghz: Sequence[float], *, trust: float = 0.5, noise: float = 0.15) -> Rates:
+    """The rates that give least squared relative error on published times, none below zero.
+
+    ``first`` counts as a measurement of each rate with the relative error ``trust``, a published time with ``noise``: few rows then move
+    what they tell of and leave the rest. A rate that is about zero may move by ``trust`` of a tenth of a cycle.
+    """
+    from scipy.optimize import nnls
+
+    prior, scale = first.vector, np.maximum(first.vector, 0.1) * trust
+    rows = [np.diag(1 / scale)]
+    wanted = [prior / scale]
+    if events:
+        rows.append(np.array([e / (t * 1e6 * g) for e, t, g in zip(events, ms, ghz, strict=True)]) / noise)
+        wanted.append(np.full(len(events), 1 / noise))
+    return Rates(*nnls(np.concatenate(rows), np.concatenate(wanted))[0])
