@@ -6,7 +6,7 @@ from importlib import metadata
 
 import typer
 
-from edgelr.cli import compress, demo, doctor, inspect, profile, targets, verify
+from edgelr.cli import compress, demo, doctor, inspect, profile, table, targets, verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,7 @@ app.command("quantize")(compress.quantize)
 app.command("inspect")(inspect.inspect)
 app.command("profile")(profile.profile)
 app.command("targets")(targets.targets)
+app.add_typer(table.table, name="table")
 app.command("verify")(verify.verify)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from edgelr.cli import options as o
-from edgelr.cli.render import answer
+from edgelr.cli.render import answer, teller
 from edgelr.errors import BadInputError
 
 OPTIONAL = {"litert-torch": "stock", "timm": "timm", "torchvision": "torchvision", "scikit-learn": "demo"}
 
 
-def doctor(json: o.Json = False) -> None:
-    """Tell versions, the machine, and what optional parts are missing."""
+Emulator = Annotated[
+    str,
+    typer.Option("--emulator", help="Make this folder hold emulated Arm cores (arm64 Python and wheels, 100 MB), for NAME@emulated."),
+]
+
+
+def doctor(emulator: Emulator = "", json: o.Json = False) -> None:
+    """Tell versions, the machine, and what optional parts are missing; with --emulator, fetch what emulated cores need."""
     from importlib import metadata
+
+    if emulator:
+        _prepare(emulator)
+        return
 
     from edgelr.devices import describe_host, list_targets
     from edgelr.pipeline.lines import versions
@@ -50,3 +64,10 @@ def doctor(json: o.Json = False) -> None:
         raise BadInputError(
             f"missing: {', '.join(missing)}", "edgelr needs them", "pip install -e . in the checkout, or pip install edgelr"
         )
+
+
+def _prepare(folder: str) -> None:
+    from edgelr.devices.sysroot import prepare
+
+    prepare(Path(folder), teller(False))
+    answer(f"ready: export EDGELR_EMULATOR={folder}, then --target raspberry-pi-4@emulated")

@@ -30,7 +30,7 @@ _FED = f'n=$1; shift 2; "$@"; c=$?; {_TELL}'
 # What the command leaves behind goes too: it would hold the streams open.
 _WATCHED = (
     'n=$1; s=$2; shift 2; ulimit -c 0 2>/dev/null; exec 3<&0; command -v "$s" >/dev/null 2>&1 || s=; $s "$@" 3<&- </dev/null & p=$!; '
-    '(read -r x <&3; if [ -n "$s" ]; then kill -9 "-$p" || kill -9 "$p"; else kill -9 0; fi) >/dev/null 2>&1 & w=$!; '
+    '(read -r x <&3; if [ -n "$s" ]; then kill -9 "-$p" || kill -9 "$p"; kill -9 $$; else kill -9 0; fi) >/dev/null 2>&1 & w=$!; '
     'exec 3<&-; wait "$p"; c=$?; kill -9 "$w" 2>/dev/null; [ -z "$s" ] || kill -9 "-$p" 2>/dev/null; ' + _TELL
 )
 _MAKE = 'umask 077; b=${TMPDIR:-$1}; mktemp -d "${b%/}/$2XXXXXXXX"'
@@ -189,7 +189,7 @@ class ShellTransport(ABC):
         if not argv or any("\0" in word for word in argv):
             raise DeviceError(f"A command can't be run on {self.name}.", "it is empty, or has a NUL character.")
         word = secrets.token_hex(8)  # so that nothing a program prints is taken for our own last line
-        return word, shlex.join(["sh", "-c", script, "edgelr", word, self.session, *argv])
+        return word, "exec " + shlex.join(["sh", "-c", script, "edgelr", word, self.session, *argv])
 
     def _start(self, line: str, stdin: bytes | None) -> Child:
         argv = self._client(line)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from edgelr.devices import Device, Measurement
 from edgelr.latency.device_ops import device_op_times
@@ -11,7 +11,7 @@ from edgelr.latency.op_times import OpTimes
 from edgelr.vocabulary import Format, How
 
 
-@dataclass
+@dataclass(frozen=True)
 class Attached:
     """Latencies measured on ``device``. ``labels`` are what is to be said of it."""
 
@@ -22,12 +22,11 @@ class Attached:
     strict: bool = False
     labels: tuple[str, ...] = ()
     how: How = "measured"
-    _flags: dict[str, None] = field(default_factory=dict)
 
     def together(
         self, files: Mapping[str, bytes], format: Format, *, rounds: int = 30, min_seconds: float = 0.3, seed: int = 0
     ) -> Measurement:
-        m = self.device.measure(
+        return self.device.measure(
             files,
             runtime=RUNTIMES[format],
             threads=self.threads,
@@ -36,8 +35,6 @@ class Attached:
             seed=seed,
             strict=self.strict,
         )
-        self._flags.update(dict.fromkeys(m.flags))
-        return m
 
     def op_times(self, data: bytes, format: Format, *, rounds: int) -> OpTimes:
         return device_op_times(self.device, data, format, threads=self.threads)
@@ -49,7 +46,7 @@ class Attached:
         return 0.0
 
     def notes(self) -> tuple[str, ...]:
-        return (*self.labels, *self._flags)
+        return self.labels
 
     def close(self) -> None:
         self.device.close()

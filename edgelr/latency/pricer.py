@@ -14,6 +14,7 @@ from edgelr.latency.surface import Surface
 from edgelr.latency.table import Row, Table
 
 Basis = Literal["row", "between", "beyond", "unlike"]
+LEAST_US = 0.2
 UNLIKE_ERROR = 0.5  # at least this is to be expected of a price that another kind of operation gave
 
 
@@ -41,6 +42,7 @@ class Pricer:
         if not table.rows:
             raise BadInputError("The latency table has no rows.", "nothing can be priced by it.", "build it: edgelr table build")
         self.table = table
+        self._floor_us = max(LEAST_US, table.head.call_us / 4)  # calls differ by so much from one another, and one is taken off each row
         self._rows: dict[Family, list[Row]] = defaultdict(list)
         for row in sorted(table.rows.values(), key=lambda r: r.operation):
             self._rows[family_of(row.operation)].append(row)
@@ -69,12 +71,12 @@ class Pricer:
         return dict(zip(places, surface.left_out, strict=True))
 
     def smoothed(self) -> dict[Operation, float]:
-        """By how much a row's price differs from its row, where a larger operation of its family is cheaper: factors, beyond 1 %."""
-        factors = {r.operation: self._smoothing(f, r.operation) for f, rows in self._rows.items() for r in rows}
-        return {operation: factor for operation, factor in sorted(factors.items()) if abs(factor - 1) > 0.01}
+        """By how many us a price differs from its own row, because a larger operation of the family is cheaper; beyond 1 % alone."""
+        moved = [(r, self._smoothing(f, r.operation)) for f, rows in self._rows.items() for r in rows]
+        return {r.operation: us for r, us in sorted(moved, key=lambda m: m[0].operation) if abs(us) > 0.01 * (r.us + self._floor_us)}
 
     def _fitted(self, family: Family) -> tuple[Surface, dict[tuple[int, ...], float]]:
-        """A family's surface, and by how much the rows at each place were smoothed."""
+        """A family's surface, and by how many us the rows at each place were smoothed."""
         if family not in self._surfaces:
             # Off the kernel's step a time may be higher than on it: such rows price themselves, and don't bend the surface.
             step, channels = self.table.head.steps.get(family.numbers, 1), family.channels
@@ -85,18 +87,18 @@ class Pricer:
             times: dict[tuple[int, ...], list[float]] = defaultdict(list)
             for place, us in on_step:
                 times[place].append(us)
-            surface = Surface(list(times), [fmean(us) for us in times.values()], step=step, stepped=channels)
+            surface = Surface(list(times), [fmean(us) for us in times.values()], step=step, stepped=channels, floor_us=self._floor_us)
             self._surfaces[family] = surface, dict(zip(times, surface.smoothing, strict=True))
         return self._surfaces[family]
 
     def _smoothing(self, family: Family, operation: Operation) -> float:
-        return self._fitted(family)[1].get(place_of(operation), 1.0)
+        return self._fitted(family)[1].get(place_of(operation), 0.0)
 
     def _price(self, operation: Operation) -> Price:
         family, place = family_of(operation), place_of(operation)
         row = self.table.rows.get(operation)
         if row is not None:
-            return Price(row.us * self._smoothing(family, operation), "row", row.half_width)
+            return Price(max(row.us + self._smoothing(family, operation), 0.0), "row", row.half_width)
         if family in self._rows:
             surface = self.surface(family)
             return Price(surface.us(place), "between" if surface.within(place) else "beyond", surface.error)

@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from statistics import median
 from typing import Protocol
 
-from edgelr.devices.device import Device, RowTimes
+from edgelr.devices import Device
 from edgelr.errors import UnsupportedError
 from edgelr.latency.gauges import call_us, gauge_files
 from edgelr.latency.machine import RUNTIMES
@@ -29,8 +28,8 @@ class RowSource(Protocol):
 class DeviceRows:
     """Rows measured on ``device``. ``left_out`` says of each operation without a row why: no file of it, refused, not to be trusted."""
 
-    def __init__(self, device: Device, format: Format, threads: int) -> None:
-        self._device, self._format, self._threads = device, format, threads
+    def __init__(self, device: Device, format: Format, threads: int, evict_bytes: int = 0) -> None:
+        self._device, self._format, self._threads, self._evict_bytes = device, format, threads, evict_bytes
         self._calls: list[float] = []
         self.left_out: dict[Operation, str] = {}
 
@@ -40,32 +39,22 @@ class DeviceRows:
 
     def rows(self, operations: Iterable[Operation]) -> Iterator[Row]:
         named = {f"row{i}": operation for i, operation in enumerate(operations)}
-        gauges = gauge_files(self._format)
-        gauged: dict[str, float] = {}
-        waiting: list[tuple[Operation, RowTimes]] = []
         times = self._device.rows(
-            chain(gauges.items(), self._files(named)),
-            runtime=RUNTIMES[self._format],  # type: ignore[arg-type]
+            self._files(named),
+            runtime=RUNTIMES[self._format],
             threads=self._threads,
+            evict_bytes=self._evict_bytes,
+            gauges=gauge_files(self._format),
             refused=lambda name, why: self._leave_out(named.get(name), why),
         )
         for name, spread, _ in times:
-            if name in gauges:
-                gauged[name] = spread.median
-                if len(gauged) == len(gauges):
-                    self._calls.append(call_us(gauged))
-                    gauged.clear()
-            elif spread.flags:
+            if spread.flags:
                 self._leave_out(named[name], "; ".join(spread.flags))
-            else:
-                waiting.append((named[name], spread))
-            while self._calls and waiting:
-                yield self._row(*waiting.pop(0))
-
-    def _row(self, operation: Operation, spread: RowTimes) -> Row:
-        us = max(spread.median - self.call_us, 0.0)
-        half_width = min((spread.high - spread.low) / 2 / us, 10.0) if us > 0 else 0.0
-        return Row(operation, us, half_width, spread.n)
+                continue
+            call = call_us(spread.gauges_us)
+            self._calls.append(call)
+            us = max(spread.median - call, 0.0)
+            yield Row(named[name], us, min((spread.high - spread.low) / 2 / us, 10.0) if us > 0 else 0.0, spread.n)
 
     def _files(self, named: dict[str, Operation]) -> Iterator[tuple[str, bytes]]:
         for name, operation in named.items():

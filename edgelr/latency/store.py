@@ -49,6 +49,8 @@ def find_table(
 ) -> Found | None:
     """The table of a target and a runtime: the file at ``path`` if it is given, else the user's own, else the shipped one, else None.
 
+    A file at ``path`` is the table of its own runtime alone.
+
     Raises BadInputError for a table that can't be read, or not be used for this core, runtime or number of threads (``check``).
     """
     places = [Path(path)] if path else [own_file(target, runtime), *(folder / target / f"{runtime}.tsv" for folder in _SHIPPED)]
@@ -56,6 +58,8 @@ def find_table(
     if file is None:
         return None
     table = load_table(file)
+    if path and table.head.runtime != runtime:
+        return None  # a file that the user named is of one runtime; the others have none
     now = today or datetime.now(UTC).date()
     return Found(table, file, check(table, core=core, runtime=runtime, version=version, threads=threads, today=now))
 

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 _FOLDS = 10
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the sum of products, in a geometric mean with the middle of the bounds
-_LEAST_US = 1e-3  # merged operations cost 0; relative errors need more
+_LEAST_US = 1e-3  # merged operations cost 0; relative errors need something
 _HULL_TOLERANCE = 0.1  # in natural logarithms of sizes: about 10 %
 _TILE = 8  # rows or pixels that a kernel takes at once: 4 to 8 in XNNPACK, up to 16 in MLAS
 
@@ -26,18 +26,21 @@ _TILE = 8  # rows or pixels that a kernel takes at once: 4 to 8 in XNNPACK, up t
 class Surface:
     """Fitted to ``us`` at ``places`` [n, d] (sizes from 1). ``stepped`` is the coordinate with the kernel's ``step``, if any has one.
 
+    ``floor_us`` is what a time can't be told from nothing by: errors are relative to the time and this together.
     ``left_out`` are the relative errors of points left out (the sum of products refitted without a tenth of them, bounds without each),
     ``error`` is their mean.
-    ``smoothing``: the factor by which each point's time had to change for the surface to be monotone; 1 where it hadn't.
+    ``smoothing``: by how many us each point's time had to change for the surface to be monotone.
     """
 
-    def __init__(self, places: Sequence[Sequence[int]], us: Sequence[float], *, step: int = 1, stepped: int | None = None) -> None:
-        self._step, self._stepped = max(step, 1), stepped
+    def __init__(
+        self, places: Sequence[Sequence[int]], us: Sequence[float], *, step: int = 1, stepped: int | None = None, floor_us: float = 0.0
+    ) -> None:
+        self._step, self._stepped, self._floor_us = max(step, 1), stepped, max(floor_us, _LEAST_US)
         points = np.asarray(places, np.float64).reshape(len(places), -1)
         self._logs = np.log(self._on_step(points))
-        known = np.log(np.maximum(np.asarray(us, np.float64), _LEAST_US))
+        known = np.log(np.asarray(us, np.float64) + self._floor_us)
         self._known = _isotonic(self._logs, known)
-        self.smoothing: tuple[float, ...] = tuple(np.exp(self._known - known).tolist())
+        self.smoothing: tuple[float, ...] = tuple((np.exp(self._known) - np.exp(known)).tolist())
         self._growth = _growth(self._logs, self._known)
         features = np.stack([self._features(p) for p in points])
         self._scale = features.max(axis=0)
@@ -51,7 +54,8 @@ class Surface:
         point = np.asarray(place, np.float64)
         low, high = self._bounds(np.log(self._on_step(point)))
         fitted = float(np.log(max(float(self._features(point) / self._scale @ self._weights), 1e-12)))
-        return float(np.exp(min(max(self._share * fitted + (1 - self._share) * (low + high) / 2, low), high)))
+        together = np.exp(min(max(self._share * fitted + (1 - self._share) * (low + high) / 2, low), high))
+        return max(float(together) - self._floor_us, 0.0)
 
     def within(self, place: Sequence[int]) -> bool:
         """Whether the place lies among the known ones: in their box, a kernel's step allowed, and in their convex hull, 10 % allowed."""

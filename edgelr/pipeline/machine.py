@@ -84,7 +84,7 @@ def attached(place: Place, runtimes: Mapping[Format, Runtime], strict: bool) -> 
     except BaseException:
         device.close()
         raise
-    return Attached(device, f"{told.name} at {device.address}", runtimes, place.target.threads, strict)
+    return Attached(device, f"{told.name} at {device.address.partition('?')[0]}", runtimes, place.target.threads, strict)
 
 
 def check_is(told: Described, target: Target, address: str) -> None:

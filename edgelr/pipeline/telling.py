@@ -102,7 +102,7 @@ class Told:
                 for i, x in enumerate(self.fitted.rounds if self.fitted else ())
                 for r in x.measured_ms
             ),
-            warnings=(*losses(stages), *source.warnings, *self._drifting(), *job.machine.notes(), *strange(self.there), *self._notes()),
+            warnings=(*losses(stages), *source.warnings, *self._doubts(), *job.machine.notes(), *strange(self.there), *self._notes()),
             command=command,
             steps=self.step.rows if self.step else (),
             **self._precision(),
@@ -138,9 +138,10 @@ class Told:
             found.method, self.fitted.evaluations, sum(seconds.get(s, 0.0) for s in ("sensitivity", "choose")), found.bound, found.gap
         )
 
-    def _drifting(self) -> list[str]:
-        return [
-            f"latencies in {runtime} drifted while they were measured ({', '.join(m.drifting)}): the machine was busy or changed its clock"
-            for runtime, m in self.measured.items()
-            if m.drifting
-        ]
+    def _doubts(self) -> list[str]:
+        """What speaks against the final measurements: one line for each runtime."""
+        told = []
+        for runtime, m in self.measured.items():
+            more = f" ({len(m.flags) - 1} more such signs)" if len(m.flags) > 1 else ""
+            told += [f"latencies in {runtime} may be off: {m.flags[0]}{more}"] if m.flags else []
+        return told

@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,7 @@ def test_a_row_is_called_between_its_neighbours_its_input_fresh() -> None:
     calls = [word for word in log if word.isdigit() or word == "gauge"]
     for name in map(str, range(12)):
         places = [i for i, word in enumerate(calls) if word == name]
-        between = [calls[a + 1 : b] for a, b in zip(places, places[1:], strict=False)]
+        between = [calls[a + 1 : b] for a, b in pairwise(places)]
         assert all(len(set(others)) == 4 and "gauge" in others for others in between)
     for i, word in enumerate(log):
         assert not word.isdigit() or log[i - 1] == f"feed {word}"

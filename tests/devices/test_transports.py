@@ -202,9 +202,10 @@ def test_ssh_connects_again_where_the_connection_ended_while_nothing_was_to_be_d
         assert link.run(["test", "-d", folder]).code == 0
 
 
-def test_a_users_configuration_finds_the_host_and_cannot_weaken_anything(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_configuration_finds_the_host_and_cannot_weaken_it(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     careless = (
-        f"\nHost board\n  HostName 127.0.0.1\n  Port {sshd.port}\nHost *\n  StrictHostKeyChecking no\n  NoHostAuthenticationForLocalhost yes\n"
+        f"\nHost board\n  HostName 127.0.0.1\n  Port {sshd.port}\nHost *\n  StrictHostKeyChecking no\n"
+        "  NoHostAuthenticationForLocalhost yes\n"
         "  ForwardAgent yes\n  ForwardX11 yes\n  BatchMode no\n  PermitLocalCommand yes\n  LocalCommand touch canary\n"
         "  RemoteForward 4321 127.0.0.1:22\n  VerifyHostKeyDNS yes\n  UpdateHostKeys yes\n  RequestTTY force\n"
     )
@@ -279,4 +280,4 @@ def test_an_interrupt_ends_the_command_there(device: Endpoint, root: Path) -> No
         assert session.wait(10) != 0
     wait_for(lambda: not runs(seconds))
     with closing(open_transport(device.address)) as link:
-        assert device.folders() == [Path(link.folder).name]
+        assert [Path(link.folder).name] == device.folders()

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from math import prod
 from statistics import median
 
@@ -16,8 +16,8 @@ from edgelr.latency.families import work_of
 from edgelr.latency.operation import Operation
 
 MULTIPLIES = ("conv", "depthwise", "linear", "matmul", "conv_transpose")
-# Multiply-adds a cycle at best in float and int8, and bytes a cycle between memory and one core: hiroog/vfpbench logs; STREAM on Raspberry Pi 4
-# (5.5 GB/s at 1.5 GHz, sci-pi.org.uk), tinymembench on RK3588-class A76 (11 GB/s read and written at 2.4 GHz, sbc-reviews); A53 as half of A72.
+# Multiply-adds a cycle at best in float and int8, and bytes a cycle between memory and one core: hiroog/vfpbench logs; STREAM on Raspberry
+# Pi 4 (5.5 GB/s at 1.5 GHz, sci-pi.org.uk), tinymembench on A76 boards (11 GB/s read and written at 2.4 GHz, sbc-reviews); A53: half of A72
 PEAKS: Mapping[str, tuple[float, float, float]] = {
     "a53": (4, 8, 1.8), "a72": (4, 8, 3.7), "a73": (4, 8, 3.7), "kryo": (4, 8, 3.7), "a75": (4, 16, 3.7), "a76": (8, 32, 4.6),
 }  # fmt: skip
@@ -31,7 +31,7 @@ class Work:
     moved: tuple[int, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def work(network: str, numbers: str) -> Work:
     found = [c.operation for c in cut_operators(file_of(network, "float" if numbers == "float" else "int8"), "tflite")]
     size = 1 if numbers == "int8" else 4

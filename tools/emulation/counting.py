@@ -27,6 +27,7 @@ from edgelr.devices.sysroot import CORES, WHEELS, command, prepare, python, qemu
 GUEST = Path(__file__).with_name("guest.py")
 EXTENSION = {"litert": "tflite", "onnxruntime": "onnx"}
 _PYTHON_FD = 200  # the interpreter is named /proc/self/fd/200: a path's length would move the stack
+_FIRST = 1000  # files are numbered from here: names of one length, and numbers that Python does not keep ready
 _ADDRESSES = "0x400000000"  # the guest's 16 GiB: it is given the same addresses whatever this machine's look like
 
 
@@ -126,49 +127,53 @@ def _count(left: Mapping[str, bytes], core: str, runtime: str, emulator: Path, c
     prepare(emulator, print)
     with tempfile.TemporaryDirectory(prefix="edgelr-") as name:
         work = Path(name)
-        job, out = work / "root" / "job", work / "counts"  # not a link: its path would be seen
         view(emulator, core, work / "root")
+        job, guest, out = work / "root" / "job", work / "root" / "guest", work / "counts"  # folders, not links: their paths would be seen
         job.mkdir()
+        guest.mkdir()  # of its own: Python reads the names of all that lies beside a program
         out.touch()
-        (job / "guest.py").write_bytes(GUEST.read_bytes())
-        listed = [[key, f"/job/{key}.{EXTENSION[runtime]}"] for key in left]
-        for data, (_, path) in zip(left.values(), listed, strict=True):
-            (job / Path(path).name).write_bytes(data)
+        (guest / "guest.py").write_bytes(GUEST.read_bytes())
         (job / "warm").write_bytes(warming(runtime))
-        (job / "job.json").write_text(json.dumps({"runtime": runtime, "cold": cold, "warm": "/job/warm", "files": listed}), encoding="utf-8")
+        for number, data in enumerate(left.values(), _FIRST):
+            (job / str(number)).write_bytes(data)
         options = ["-R", _ADDRESSES, "-seed", "1", *arguments(build(Path(tempfile.gettempdir()) / "edgelr-armcount"), out, CACHES[core])]
         start = command(emulator, core, work / "root", {"PYTHONHASHSEED": "0"}, options, f"/proc/self/fd/{_PYTHON_FD}")
-        yield from _lines(["setarch", "-R", *start, "/job/guest.py", "/job/job.json"], python(emulator), out)
+        argv = ["setarch", "-R", *start, "/guest/guest.py", runtime, "cold" if cold else "warm", str(_FIRST), str(_FIRST + len(left))]
+        counted, keys = 1, list(left)  # the first region is the warming's
+        for number, status in _statuses(argv, python(emulator)):
+            regions = out.read_text(encoding="ascii").splitlines()
+            if status:
+                why = job / f"{number}.txt"
+                yield keys[number - _FIRST], why.read_text(encoding="utf-8") if why.exists() else f"its process ended with {status}"
+            else:
+                counted += 1
+                if len(regions) != counted:
+                    raise PluginError(f"{len(regions)} regions after {counted} files")
+                yield keys[number - _FIRST], Events(*map(int, regions[-1].split()))
 
 
-def _lines(argv: Sequence[str], interpreter: Path, out: Path) -> Iterator[tuple[str, Events | str]]:
+def _statuses(argv: Sequence[str], interpreter: Path) -> Iterator[tuple[int, int]]:
     opened = os.open(interpreter, os.O_RDONLY)
     os.dup2(opened, _PYTHON_FD)
     os.close(opened)
-    try:
-        child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={}, cwd="/", pass_fds=(_PYTHON_FD,))
-    except FileNotFoundError as error:
-        raise PluginError(f"{error.filename} is not installed") from error
-    finally:
-        os.close(_PYTHON_FD)
-    try:
-        assert child.stdout and child.stderr
-        counted = 0
-        for line in child.stdout:
-            said = json.loads(line)
-            lines = out.read_text(encoding="ascii").splitlines()[1:]  # the first is the warming's
-            if "refused" in said:
-                yield said["name"], str(said["refused"])
-            else:
-                counted += 1
-                if len(lines) != counted:
-                    raise PluginError(f"{len(lines)} regions after {counted} files")
-                yield said["name"], Events(*map(int, lines[-1].split()))
-        if child.wait():
-            raise PluginError(f"the emulated process ended with {child.returncode}: {child.stderr.read().strip()[-500:]}")
-    finally:
-        child.kill()
-        child.wait()
+    with tempfile.TemporaryFile() as said:
+        try:
+            child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=said, text=True, env={}, cwd="/", pass_fds=(_PYTHON_FD,))
+        except FileNotFoundError as error:
+            raise PluginError(f"{error.filename} is not installed") from error
+        finally:
+            os.close(_PYTHON_FD)
+        try:
+            assert child.stdout
+            for line in child.stdout:
+                number, status = map(int, line.split())
+                yield number, status
+            if child.wait():
+                said.seek(0)
+                raise PluginError(f"the emulated process ended with {child.returncode}: {said.read()[-500:].decode(errors='replace').strip()}")
+        finally:
+            child.kill()
+            child.wait()
 
 
 def table(rows: Iterable[tuple[str, Events]]) -> str:

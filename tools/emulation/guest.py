@@ -1,16 +1,15 @@
 """Runs inside an emulated Python under ``armcount``: one call of each file between two getppid() marks.
 
-    python guest.py JOB
+    python guest.py RUNTIME cold|warm FIRST LAST
 
-JOB (JSON): ``runtime`` ("litert" or "onnxruntime"), ``cold``, ``warm``: a file that is run first, and ``files``: [name, path]. Prints a JSON
-line for each file, in order. Each file is run in a fork: what is counted doesn't depend on the files before it, and a file that ends its
-process ends nothing else; what ``warm`` let the emulator translate need not be translated in each fork.
+RUNTIME is litert or onnxruntime; the files are /job/FIRST to /job/LAST, without the last. Prints the number and the wait status of each; why
+a runtime refused it is in /job/NUMBER.txt. Each file is run in a fork: what is counted doesn't depend on the files before it, and one that
+ends its process ends nothing else. /job/warm is run before: what it let the emulator translate need not be translated in each fork.
 With ``cold`` the caches are emptied after a first call and the inputs written again: weights come from memory, inputs from a cache, as
 inside a network. Without, the call before is left in the caches, as when a whole network runs again and again.
 """
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -70,11 +69,10 @@ def count(start, path, cold):
     write, call = start(path, np.random.default_rng(0))
     write()
     call()
+    empty(0)
     if cold:
-        empty(0)
         write()
     else:
-        empty(0)
         call()
     mark()
     call()
@@ -82,26 +80,22 @@ def count(start, path, cold):
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        job = json.load(file)
-    start = {"litert": litert, "onnxruntime": onnxruntime}[job["runtime"]]
-    count(start, job["warm"], job["cold"])
-    for name, path in job["files"]:
+    """The parent does the same for each file, whatever is in it: its forks begin alike."""
+    start, cold, first, last = {"litert": litert, "onnxruntime": onnxruntime}[sys.argv[1]], sys.argv[2] == "cold", int(sys.argv[3]), int(sys.argv[4])
+    count(start, "/job/warm", cold)
+    for number in range(first, last):
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                count(start, path, job["cold"])
+                count(start, "/job/%d" % number, cold)
                 code = 0
             except Exception as error:
-                print(json.dumps({"name": name, "refused": " ".join(str(error).split())[:500]}), flush=True)
+                with open("/job/%d.txt" % number, "w") as file:
+                    file.write(str(error))
             finally:
                 os._exit(code)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status == 0:
-            print(json.dumps({"name": name, "counted": True}), flush=True)
-        elif status != 1:
-            print(json.dumps({"name": name, "refused": f"the process ended with {status}"}), flush=True)
+        os.write(1, b"%d %d\n" % (number, os.waitpid(child, 0)[1]))
 
 
 if __name__ == "__main__":

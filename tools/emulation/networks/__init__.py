@@ -1,4 +1,4 @@
-"""Networks that published times are of, by name: exact in their operations, with random weights (neither latency nor size depends on them)."""
+"""Networks that published times are of, by name: exact in their operations, with random weights (latency doesn't depend on them)."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import nn
+
 from networks.classic import googlenet, resnet18, resnet50, shufflenet_v2, squeezenet
 from networks.efficient import DETECTORS, LITE, EfficientDet, efficientnet_lite
 from networks.mobilenets import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
-from torch import nn
 
 
 @dataclass(frozen=True)

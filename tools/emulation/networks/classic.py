@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from networks.blocks import Classifier
 from torch import Tensor, nn
+
+from networks.blocks import Classifier
 
 INCEPTIONS = (  # 1x1, 3x3 reduce and out, second 3x3 reduce and out, after the pool; None: a maximum of stride 2
     (64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64), None, (192, 96, 208, 16, 48, 64), (160, 112, 224, 24, 64, 64),

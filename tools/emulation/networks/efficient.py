@@ -5,8 +5,9 @@ from math import ceil
 
 import torch
 import torch.nn.functional as F
-from networks.blocks import Classifier, Conv, Inverted, depthwise, rounded, same
 from torch import Tensor, nn
+
+from networks.blocks import Classifier, Conv, Inverted, depthwise, rounded, same
 
 # expansion, kernel, stride, out, repeats of EfficientNet-B0; the Lite forms scale neither the stem, the head nor the depth of both ends
 B0 = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))

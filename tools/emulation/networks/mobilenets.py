@@ -1,8 +1,9 @@
 """MobileNet V1, V2 and V3 of any width (Howard et al. 2017, table 1; Sandler et al. 2018, table 2; Howard et al. 2019, tables 1 and 2)."""
 from __future__ import annotations
 
-from networks.blocks import Classifier, Conv, Inverted, depthwise, rounded
 from torch import nn
+
+from networks.blocks import Classifier, Conv, Inverted, depthwise, rounded
 
 V1 = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

@@ -1,0 +1,46 @@
+"""How wrong simulated times are to be expected: by published times that took no part in the rates that predicted them."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+from fitting import Key, fitted, key_of, predicted_ms
+from published import Published, rows
+from rates import Vector
+
+QUANTILE = 0.8
+ENOUGH = 4
+
+
+@dataclass(frozen=True)
+class Band:
+    """``whole``: the relative error of a network's time that four of five stay within; ``ratio``: that of the ratio of two of them."""
+
+    whole: float
+    ratio: float
+    words: str
+
+
+def band_of(core: str, counts: Mapping[Key, Vector]) -> Band:
+    """From the core's own rows where there are at least four, else from all cores'."""
+    every = [r for r in rows() if fitted(r) and key_of(r) in counts]
+    own = [r for r in every if r.core == core]
+    used = own if len(own) >= ENOUGH else every
+    whose = f"{len(used)} one-thread times of XNNPACK published for {core.upper() if used is own else 'other cores (none of this one)'}"
+    return Band(
+        _round_up([abs(predicted_ms(r, counts) / r.ms - 1) for r in used]), _round_up(_ratios(used, counts)),
+        f"four of five are within it: {whose}, against rates that no time of the same publisher was fitted to",
+    )  # fmt: skip
+
+
+def _ratios(used: Sequence[Published], counts: Mapping[Key, Vector]) -> list[float]:
+    """Errors of the ratio of two networks' times, for every two that differ in nothing else."""
+    share = {r: predicted_ms(r, counts) / r.ms for r in used}
+    alike = ((a, b) for a, b in permutations(used, 2) if (a.device, a.source, a.numbers) == (b.device, b.source, b.numbers))
+    return [abs(share[a] / share[b] - 1) for a, b in alike]
+
+
+def _round_up(errors: Sequence[float]) -> float:
+    return float(np.ceil(100 * np.quantile(errors, QUANTILE)) / 100) if errors else 0.0

@@ -1,0 +1,72 @@
+"""The operations of the shipped tables, each counted on an emulated core."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from counting import NotCountedError, events
+from rates import Vector, features
+
+from edgelr.errors import UnsupportedError
+from edgelr.latency.gauges import CHAIN, gauge_files
+from edgelr.latency.grid import grid, macs
+from edgelr.latency.operation import Operation
+from edgelr.latency.samples import sample
+from edgelr.vocabulary import Format, Numbers
+
+RUNTIME: dict[Format, str] = {"tflite": "litert", "onnx": "onnxruntime"}
+LIGHT_MACS = 20_000_000
+HEAVY_SHARE: dict[Numbers, int] = {"int8": 2, "float": 4, "dynamic": 2}  # floats are emulated in software, thirty seconds for 10^9
+BATCH = 60  # files that one emulated process counts: what is lost if it is stopped
+
+
+def chosen(format: Format, numbers: Numbers) -> tuple[Operation, ...]:
+    """The grid's operations up to ``LIGHT_MACS`` multiplications, and of the others every second or fourth and the heaviest."""
+    every = grid(format, numbers)
+    heavy = [o for o in every if macs(o) > LIGHT_MACS]
+    some = {*heavy[:: HEAVY_SHARE[numbers]], *heavy[-1:]}
+    return tuple(o for o in every if macs(o) <= LIGHT_MACS or o in some)
+
+
+def counted(
+    operations: Sequence[Operation], format: Format, core: str, environments: Path, kept: Path, tell: Callable[[str], None]
+) -> dict[Operation, Vector]:
+    """Events of each operation inside a network: what a call costs by itself is taken off. One that can't be made or run is left out."""
+    call = call_events(format, core, environments, kept)
+    found: dict[Operation, Vector] = {}
+    for begin in range(0, len(operations), BATCH):
+        files = dict(_files(operations[begin : begin + BATCH], format, tell))
+        for operation, raw in _events(files, format, core, environments, kept, tell):
+            found[operation] = (raw - call).clip(min=0.0)
+        tell(f"{core} {RUNTIME[format]}: {min(begin + BATCH, len(operations))} of {len(operations)}")
+    return found
+
+
+def call_events(format: Format, core: str, environments: Path, kept: Path) -> Vector:
+    """What a call costs beyond its operations: one tiny operation against a chain of them."""
+    files = gauge_files(format)
+    one, chain = (features(e) for e in events([(n, files[n]) for n in ("one", "chain")], core, RUNTIME[format], environments, kept))
+    return (one - (chain - one) / (CHAIN - 1)).clip(min=0.0)
+
+
+def _files(operations: Sequence[Operation], format: Format, tell: Callable[[str], None]) -> Iterator[tuple[Operation, bytes]]:
+    for operation in operations:
+        try:
+            yield operation, sample(operation, format)
+        except UnsupportedError:
+            tell(f"left out: {operation}")
+
+
+def _events(
+    files: dict[Operation, bytes], format: Format, core: str, environments: Path, kept: Path, tell: Callable[[str], None]
+) -> Iterator[tuple[Operation, Vector]]:
+    try:
+        done = events([(str(o), data) for o, data in files.items()], core, RUNTIME[format], environments, kept)
+    except NotCountedError as error:
+        for name, why in error.reasons.items():
+            tell(f"left out: {name}: {why}")
+        left = {o: data for o, data in files.items() if str(o) not in error.reasons}
+        yield from _events(left, format, core, environments, kept, tell)
+        return
+    for operation, found in zip(files, done, strict=True):
+        yield operation, features(found)

@@ -1,0 +1,66 @@
+"""A target's page: what its tables hold and how wrong they are."""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from bands import Band
+from fitting import Key, fitted, key_of, predicted_ms
+from published import rows
+from rates import CORES, Vector
+
+from edgelr.devices import Target
+from edgelr.latency.table import Table
+from edgelr.vocabulary import Format
+
+
+def page(target: Target, tables: Mapping[Format, Table], band: Band, counts: Mapping[Key, Vector]) -> str:
+    """Markdown."""
+    core = target.core.removeprefix("cortex-")
+    return "\n\n".join([
+        f"# {target.name}", f"{target.device}.",
+        f"The tables price one thread of one {_spelt(target.core)} at {target.clock_ghz:g} GHz. They are **simulated**: nobody measured "
+        "them on this device. A row is what the runtime's own kernels execute under emulation, counted exactly (instructions by class, "
+        "lines moved between caches), times cycles for each.",
+        *([f"No emulator at hand has a {_spelt(target.core)}: the kernels and counts are those of a {_spelt(target.kernels)}."]
+          if target.kernels else []),
+        f"Cycles: {CORES[core].on}; then fitted to the published times below, as far as there are any of this core.",
+        "## What they hold", _held(tables),
+        "## How wrong they are",
+        f"Whole networks: four of five are within **{band.whole:.0%}**; the ratio of two networks' times, which is what choosing between "
+        f"them needs, within **{band.ratio:.0%}**. ({band.words}.) A budget on this target keeps that much in reserve.",
+        _checked(core, counts),
+        "Not in these numbers: more threads than one, clocks that fall with heat, what else the device does, and times of ONNX Runtime, of "
+        "which too few were published to check (its kernels are counted as LiteRT's are). docs/benchmarks/simulated.md has every published "
+        "row, also where the simulation is bad.",
+        "Three to five measurements of your own take out what is off by the same factor:",
+        f"    edgelr table calibrate {target.name} --measured FILE:ms FILE:ms FILE:ms",
+        "`python tools/emulation/build_targets.py` makes these files again, byte for byte.",
+    ]) + "\n"
+
+
+def _held(tables: Mapping[Format, Table]) -> str:
+    lines = ["| runtime | version | rows | int8 | float | dynamic | kernels' step in output channels: int8, float | a call, µs |",
+             "|---|---|---|---|---|---|---|---|"]
+    for table in tables.values():
+        head, kinds = table.head, Counter(o.numbers for o in table.rows)
+        lines.append(f"| {head.runtime} | {head.version} | {len(table.rows)} | {kinds['int8']} | {kinds['float']} | {kinds['dynamic']} | "
+                     f"{head.steps.get('int8', 1)}, {head.steps.get('float', 1)} | {head.call_us:.0f} |")
+    return "\n".join(lines)
+
+
+def _checked(core: str, counts: Mapping[Key, Vector]) -> str:
+    found = [r for r in rows() if r.core == core and fitted(r) and key_of(r) in counts]
+    if not found:
+        return "No one-thread time of a network with today's kernels was found published for this core."
+    lines = ["| device | network | numbers | published, ms | simulated, ms | error |", "|---|---|---|---|---|---|"]
+    for r in found:
+        ms = predicted_ms(r, counts)
+        lines.append(f"| {r.device} | {r.network} | {r.numbers} | {r.ms:g} | {ms:.1f} | {ms / r.ms - 1:+.0%} |")
+    if not any(r.numbers == "int8" for r in found):
+        lines.append("\nNone of these is int8: the int8 rows rest on ncnn's published times alone.")
+    return "\n".join(lines)
+
+
+def _spelt(core: str) -> str:
+    return core.replace("cortex-a", "Cortex-A").replace("cortex-x", "Cortex-X")
