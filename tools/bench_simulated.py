@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "emulation"))
 
 from baselines import calibrated, macs_ms, roofline_ms
 from fitting import FITTED, HEAVY, counts_of, key_of, light, predicted_ms, rates_of
+from inside import sums
 from networks import REFERENCES
 from published import Published, rows, sources
 from rates import CORES
@@ -109,19 +110,25 @@ def main() -> None:
     counts = counts_of(wanted[:6] if chosen.quick else wanted, chosen.environments, chosen.cache, tell)
     found = [said(r, every, counts) for r in every if key_of(r) in counts]
     fits = [(core, CORES[core].kernels, *(f"{v:.2f}" for v in rates_of(core, counts).vector), CORES[core].on) for core in sorted(CORES)]
+    whole = [] if chosen.quick else sums(lambda core: rates_of(core, counts), chosen.environments, chosen.cache, tell)
+    added = [(s.target, s.runtime, s.network, s.numbers, f"{s.whole_ms:.2f}", f"{s.priced_ms:.2f}", f"{s.priced_ms / s.whole_ms - 1:+.1%}",
+              f"{s.beyond:.0%}") for s in whole]  # fmt: skip
     publish(
         chosen.out, "Simulated times against published ones", time.perf_counter() - start, chosen.quick,
         f"{len(found)} published times, each against a simulated one. A simulated time is what a network's file does on an emulated core "
         "(instructions by class, lines between caches: exact counts of ai-edge-litert 2.3.0's kernels) times cycles for each, over the "
         f"clock. The cycles start from ncnn's published times and are fitted to the one-thread rows of {', '.join(FITTED)}; **no "
         "prediction uses rates or speed-ups that the row's own publisher took part in**. Four threads: one thread's time over the median "
-        "speed-up that others published for the core. MACs alone and the roofline get their one factor for each core and number format from the "
+        "speed-up that others published for the core. MACs alone and the roofline get one factor for each core and number format from the "
         "same rows.",
         f"Left out for the hours that emulated floats take: {', '.join(HEAVY)} in float.",
         "Most of these times are of other kernels than those counted: TFLite of 2018 to 2020 (slim, hosted, lite, measurement, "
         "page-2018), ExecuTorch, XNNPACK of 2020 and 2022. What is off by the same factor over a whole grid is off for that reason; three "
         "measurements of one's own board take it out (`edgelr table calibrate`).",
         *pages(found),
+        "## Priced by the shipped tables, against the whole network's own counts",
+        "Both simulated: what pricing operation by operation adds to the error. The tables were built without these networks.",
+        table(("target", "runtime", "network", "numbers", "whole, ms", "sum of prices, ms", "error", "priced beyond the rows"), added),
         "## Cycles for each event",
         table(("core", "kernels of", "float MAC", "int MAC", "other", "L1 line", "L2 line", "before the fit"), fits),
         "## Sources", "\n".join(f"- {name}: {what}" for name, what in sources().items()),

@@ -56,9 +56,11 @@ def build(
         return
     for s in stored:
         b = s.built
-        answer(f"{s.path}: {len(b.table.rows)} rows, {b.measured} measured in {b.seconds / 60:.1f} minutes, {b.added} of them where it was coarse")
+        took = f"{b.measured} measured in {b.seconds / 60:.1f} minutes, {b.added} of them where it was coarse"
+        answer(f"{s.path}: {len(b.table.rows)} rows, {took}")
         if b.missing:
-            answer(f"  {len(b.missing)} without a row: {'; '.join(sorted(set(s.left_out.values()))[:2]) or 'the time was over'}")
+            whys = sorted({s.left_out.get(operation, "the time was over") for operation in b.missing})
+            answer(f"  {len(b.missing)} operations without a row: {'; '.join(whys[:3])}")
         answer(f"  a network is expected within {b.table.head.band:.0%}: {b.table.head.band_from}")
 
 
@@ -88,7 +90,8 @@ def verify(
         for f, v in done:
             told = "holds" if v.holds else "no longer holds"
             answer(f"{f.path} ({f.table.head.how}) {told}: {len(v.pairs)} rows are off by {v.off:.1%} (median, {v.limit:.0%} is allowed),")
-            answer(f"  {v.within} within their interval or that; on the whole the device is {abs(v.bias):.1%} {'slower' if v.bias > 0 else 'faster'}")
+            bias = f"{abs(v.bias):.1%} {'slower' if v.bias > 0 else 'faster'}"
+            answer(f"  {v.within} within their interval or that; on the whole the device is {bias}")
     if not all(v.holds for _, v in done):
         raise typer.Exit(int(Exit.UNTRUSTED_MEASUREMENT))
 

@@ -19,7 +19,7 @@ def to_npy(value: NDArray[Any]) -> bytes:
 
 def from_npy(data: bytes, sha256: str) -> NDArray[Any]:
     """The array. Raises ``DeviceError`` if the bytes aren't those that were announced, or no array."""
-    if False:
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise DeviceError("A file arrived damaged from the device.", "its SHA-256 is another here.", "try again.")
     try:
         value: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)

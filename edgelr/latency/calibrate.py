@@ -60,7 +60,7 @@ def calibrate(table: Table, files: Sequence[Whole], board: str) -> Calibrated:
     was left out. Raises BadInputError for latencies that can't be a board's of this kind.
     """
     if not files:
-        raise BadInputError("There is nothing to calibrate by.", "no file was given.", "--measured model.tflite:12.3ms, three to five times")
+        raise BadInputError("There is nothing to calibrate by.", "no file was given.", "--measured model.tflite:12.3ms")
     if any(not 0 < f.measured_us < 1e10 for f in files) or any(f.table_us <= 0 for f in files):
         raise BadInputError("A measured latency isn't one.", "it must be above 0.")
     factors = _fit(files)

@@ -28,11 +28,12 @@ class Cut:
         return self.make()
 
 
-def cut_operators(data: bytes, format: Format) -> Iterator[Cut]:
+def cut_operators(data: bytes, format: Format, *, blocked: bool = False) -> Iterator[Cut]:
     """Every operation of a file in order, those of loops' bodies with the number of their turns.
 
-    What the runtime merges into one kernel is one operation, and what it leaves out is none. Raises BadInputError for bytes that are no
-    such file, UnsupportedError where a loop's turns can't be told from the file.
+    What the runtime merges into one kernel is one operation, and what it leaves out is none. ``blocked``: an ``.onnx`` as ONNX Runtime
+    runs it on x86-64, where its float convolutions want another layout than on Arm ("reorder_input", "reorder_output"). Raises
+    BadInputError for bytes that are no such file, UnsupportedError where a loop's turns can't be told from the file.
     """
     if format == "tflite":
         from edgelr.latency import litert_cut
@@ -41,4 +42,4 @@ def cut_operators(data: bytes, format: Format) -> Iterator[Cut]:
     else:
         from edgelr.latency import ort_cut
 
-        yield from ort_cut.cut_operators(data)
+        yield from ort_cut.cut_operators(data, blocked=blocked)

@@ -91,7 +91,7 @@ def place_of(operation: Operation) -> tuple[int, ...]:
     elif kind == "rows":
         place = (max(prod(into) // max(_reduced(operation, into), 1), 1), _reduced(operation, into))
     elif kind == "pixels":
-        big = max(into, out, key=prod)
+        big = out if operation.op == "slice" else max(into, out, key=prod)
         place = (prod(big[:-1]), _last(big))
     elif kind == "recurrent":
         place = (prod(into[:-1]), c_in, c_out)

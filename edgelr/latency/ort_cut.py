@@ -1,4 +1,4 @@
-"""Cuts the kernels of an ``.onnx`` file out of it, each as a small file of its own."""
+"""Cuts the kernels out of an ``.onnx`` file as ONNX Runtime runs it, each as a small file of its own."""
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -6,114 +6,92 @@ from functools import partial
 from typing import Any
 
 from edgelr.errors import UnsupportedError
-from edgelr.export.computing import Computing
-from edgelr.export.operators import operators
 from edgelr.latency.cut import Cut
-from edgelr.latency.ort_graph import OrtGraph, load, scan_body, scan_states
-from edgelr.latency.ort_groups import Group, groups
+from edgelr.latency.operation import Shape
+from edgelr.latency.ort_graph import OrtGraph, load
 from edgelr.latency.ort_words import operation_of
-from edgelr.vocabulary import Numbers
 
 
-def cut_operators(data: bytes) -> Iterator[Cut]:
-    """Every group of nodes that ONNX Runtime computes in one kernel, in order, with copies of their constants, at batch 1.
+def cut_operators(data: bytes, *, blocked: bool = False) -> Iterator[Cut]:
+    """Every kernel of the file in order, with copies of its constants, at batch 1; those of a Scan's body behind it.
 
-    On integers a group goes from integer values to integer values: what stands between its DequantizeLinears and its QuantizeLinear. A
-    Scan's body comes behind it. A node without a name is called by the next named one that it serves: NAME/part. Raises
-    ``BadInputError`` if the bytes aren't an ``.onnx`` file, ``UnsupportedError`` if a shape can't be told or it has an If or a Loop.
+    ONNX Runtime's own optimisations are done first: a kernel's file is what they leave of it, so that alone it does what it does in the
+    network, without changes of layout around it. ``blocked``: with the float layouts for x86-64; such files run there alone. Raises
+    ``BadInputError`` if the bytes aren't an ``.onnx`` file that ONNX Runtime takes, ``UnsupportedError`` for an If or a Loop.
     """
-    model = load(data)
-    numbers = Computing(operators(data, "onnx"), "onnx").numbers
-    yield from _cuts(OrtGraph(model), numbers, "", 1)
+    yield from _cuts(load(data), "", 1, blocked)
 
 
-def _cuts(g: OrtGraph, numbers: Sequence[Numbers], owner: str, times: int) -> Iterator[Cut]:
-    names = _names(g, owner)
-    for group in groups(g, numbers):
-        node, operation = g.nodes[group.main], operation_of(g, group)
-        inner = {a.name: a.g for a in node.attribute if a.type == a.GRAPH}
-        name = names[group.main] or operation.op
-        if not inner:
-            yield Cut(name, operation, _key(g, group), times, partial(_alone, g, group))
+def _cuts(model: Any, owner: str, times: int, blocked: bool) -> Iterator[Cut]:
+    g = OrtGraph(model, blocked=blocked, owner=owner)
+    written = {tuple(n.output): n for n in model.graph.node}
+    for number, node in enumerate(g.nodes):
+        if not any(v and v not in g.arrays for v in node.input):
+            continue  # done once, when the file is loaded
+        name, operation = g.names[number], operation_of(g, number)
+        if all(a.type != a.GRAPH for a in node.attribute):
+            yield Cut(name, operation, _key(g, node), times, partial(_alone, g, node))
             continue
         if node.op_type != "Scan":
             raise UnsupportedError("This .onnx file can't be timed by operator.", f"{name} is an operation of type {node.op_type}.")
-        count = times * g.shape(node.input[scan_states(node)])[0]
-        yield Cut(name, operation, ("Scan", str(operation)), count, partial(_empty_turn, g, group))
-        body = OrtGraph(scan_body(g.model, node, g.shapes))
-        inside: list[Numbers] = ["dynamic" if n.op_type.startswith("DynamicQuantize") else "float" for n in body.nodes]
-        yield from _cuts(body, inside, name.removesuffix("/part"), count)
+        count = times * g.shapes[node.input[_states(node)]][0]
+        yield Cut(name, operation, ("Scan", str(operation)), count, partial(_empty_turn, g, node))
+        yield from _cuts(_body(model, written[tuple(node.output)]), name.removesuffix("/part"), count, blocked)
 
 
-def _names(g: OrtGraph, owner: str) -> list[str]:
-    named = [n.name or (n.output[0].removesuffix("/q") if n.op_type == "QuantizeLinear" else "") for n in g.nodes]
-    serves = list(named)
-    for n in reversed(range(len(named))):
-        if not named[n]:
-            readers = [r for o in g.nodes[n].output for r in g.readers[o]]
-            serves[n] = serves[readers[0]].removesuffix("/part") if readers else owner
-    return [name or (f"{base}/part" if base else "") for name, base in zip(named, serves, strict=True)]
+def _alone(g: OrtGraph, node: Any) -> bytes:
+    inputs = [v for v in dict.fromkeys(node.input) if v and v not in g.arrays]
+    return _file(g, node, [(v, g.shapes[v]) for v in inputs], [o for o in node.output if o])
 
 
-def _needed(g: OrtGraph, group: Group) -> list[int]:
-    """A group's nodes, and those that make its stored arrays."""
-    needed = set(group.nodes)
-    waiting = list(group.nodes)
-    while waiting:
-        for value in _read(g.nodes[waiting.pop()]):
-            maker = g.makers.get(value)
-            if maker is not None and value in g.stored and maker not in needed:
-                needed.add(maker)
-                waiting.append(maker)
-    return sorted(needed)
-
-
-def _read(node: Any) -> list[str]:
-    """All values that a node reads, those of graphs inside it too."""
-    inner = [a.g for a in node.attribute if a.type == a.GRAPH]
-    own = {v for graph in inner for n in graph.node for v in n.output} | {v.name for graph in inner for v in graph.input}
-    return [v for v in (*node.input, *(v for graph in inner for n in graph.node for v in _read(n))) if v and v not in own]
-
-
-def _alone(g: OrtGraph, group: Group) -> bytes:
-    nodes = [g.nodes[n] for n in _needed(g, group)]
-    return _file(g, nodes, [(v, g.shape(v)) for v in group.inputs], group.outputs)
-
-
-def _file(g: OrtGraph, nodes: Sequence[Any], inputs: Sequence[tuple[str, Sequence[int]]], outputs: Sequence[str]) -> bytes:
+def _file(g: OrtGraph, node: Any, inputs: Sequence[tuple[str, Shape]], outputs: Sequence[str]) -> bytes:
+    import numpy as np
     from onnx import helper
 
-    used = dict.fromkeys(v for n in nodes for v in _read(n) if v in g.arrays)
-    entries = [helper.make_tensor_value_info(v, g.types[v], list(shape)) for v, shape in inputs]
-    results = [helper.make_tensor_value_info(v, g.types[v], None) for v in outputs]
-    graph = helper.make_graph(list(nodes), "cut", entries, results, [g.arrays[v] for v in used])
-    model = helper.make_model(graph, opset_imports=list(g.model.opset_import), ir_version=g.model.ir_version)
-    return bytes(model.SerializeToString(deterministic=True))
+    def value(name: str, shape: Shape | None) -> Any:
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(g.types[name])), shape)
+
+    used = dict.fromkeys(v for v in node.input if v in g.arrays)
+    graph = helper.make_graph([node], "cut", [value(v, s) for v, s in inputs], [value(o, None) for o in outputs], [g.arrays[v] for v in used])
+    domains = {"", node.domain}
+    imports = [i for i in g.model.opset_import if i.domain in domains]
+    return bytes(helper.make_model(graph, opset_imports=imports, ir_version=g.model.ir_version).SerializeToString(deterministic=True))
 
 
-def _key(g: OrtGraph, group: Group) -> Hashable:
-    parts = []
+def _key(g: OrtGraph, node: Any) -> Hashable:
+    attributes = sorted((a.name, a.SerializeToString(deterministic=True)) for a in node.attribute)
     place: dict[str, int] = {}
-    for n in _needed(g, group):
-        node = g.nodes[n]
-        attributes = [(a.name, a.SerializeToString(deterministic=True)) for a in node.attribute]
-        values = [(place.setdefault(v, len(place)), g.types.get(v), g.shapes.get(v), v in g.arrays) for v in (*node.input, *node.output)]
-        layout = [g.arrays[v].raw_data for v in node.input if v in g.arrays and g.types[v] == 7]  # pads, axes, shapes
-        parts.append((node.op_type, node.domain, attributes, values, layout))
-    return repr(parts)
+    values = [(place.setdefault(v, len(place)), g.types.get(v), g.shapes.get(v), v in g.arrays) for v in (*node.input, *node.output)]
+    layout = [g.arrays[v].raw_data for v in node.input if v in g.arrays and g.types[v] == "int64"]  # pads, axes, shapes
+    return repr((node.domain, node.op_type, attributes, values, layout))
 
 
-def _empty_turn(g: OrtGraph, group: Group) -> bytes:
+def _states(node: Any) -> int:
+    """How many states a Scan carries from turn to turn; its other inputs are cut into turns."""
+    return len(node.input) - next(int(a.i) for a in node.attribute if a.name == "num_scan_inputs")
+
+
+def _body(model: Any, node: Any) -> Any:
+    """A Scan's body as a model of its own, with the stored arrays that it reads from outside."""
+    from onnx import helper
+
+    body = next(a.g for a in node.attribute if a.type == a.GRAPH)
+    used = {v for n in body.node for v in n.input}
+    arrays = [t for t in model.graph.initializer if t.name in used]
+    graph = helper.make_graph(list(body.node), "body", list(body.input), list(body.output), arrays)
+    return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+
+
+def _empty_turn(g: OrtGraph, scan: Any) -> bytes:
     """The Scan alone, of one turn that hands its states on and gives the first of them out."""
     from onnx import helper
 
-    node = type(g.nodes[group.main])()
-    node.CopyFrom(g.nodes[group.main])
-    body = next(a.g for a in node.attribute if a.type == a.GRAPH)
-    states = scan_states(node)
+    node = type(scan)()
+    node.CopyFrom(scan)
+    body, states = next(a.g for a in node.attribute if a.type == a.GRAPH), _states(node)
     del body.node[:]
+    del body.value_info[:]
     for i, value in enumerate(body.output):
-        source = body.input[i if i < states else 0].name
-        body.node.append(helper.make_node("Identity", [source], [value.name]))
-    inputs = [(v, g.shape(v) if i < states else (1, *g.shape(v)[1:])) for i, v in enumerate(node.input)]
-    return _file(g, [node], inputs, group.outputs)
+        body.node.append(helper.make_node("Identity", [body.input[i if i < states else 0].name], [value.name]))
+    inputs = [(v, g.shapes[v] if i < states else (1, *g.shapes[v][1:])) for i, v in enumerate(node.input) if v not in g.arrays]
+    return _file(g, node, inputs, [o for o in node.output if o])

@@ -1,148 +1,171 @@
-"""What a group of an ``.onnx`` file's nodes is called in latency tables."""
+"""What a kernel of ONNX Runtime is called in latency tables."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any
 
 from edgelr.latency.litert_words import beside, dilation, rows, turned
 from edgelr.latency.operation import Operation, Shape
 from edgelr.latency.ort_graph import OrtGraph
-from edgelr.latency.ort_groups import Group
+from edgelr.vocabulary import Numbers
 
 _WORDS = {
-    "Conv": "conv", "ConvTranspose": "conv_transpose", "Gemm": "linear", "MatMulInteger": "linear", "DynamicQuantizeMatMul": "linear",
-    "Max": "maximum", "Min": "minimum", "MaxPool": "maxpool", "AveragePool": "avgpool", "GlobalAveragePool": "mean", "ReduceMean": "mean",
-    "ReduceSum": "sum", "LeakyRelu": "leaky_relu", "HardSwish": "hardswish", "HardSigmoid": "hardsigmoid", "Flatten": "reshape",
-    "Squeeze": "reshape", "Unsqueeze": "reshape", "LayerNormalization": "layer_norm", "InstanceNormalization": "instance_norm",
-    "DynamicQuantizeLSTM": "lstm", "QuantizeLinear": "quantize", "DequantizeLinear": "dequantize", "Scan": "loop",
+    "Conv": "conv", "FusedConv": "conv", "ConvTranspose": "conv_transpose", "Gemm": "linear", "FusedGemm": "linear",
+    "DynamicQuantizeMatMul": "linear", "MatMulIntegerToFloat": "linear", "MatMulInteger": "linear", "MatMul": "matmul",
+    "FusedMatMul": "matmul", "Max": "maximum", "Min": "minimum", "MaxPool": "maxpool", "NhwcMaxPool": "maxpool", "AveragePool": "avgpool",
+    "GlobalAveragePool": "mean", "ReduceMean": "mean", "ReduceSum": "sum", "LeakyRelu": "leaky_relu", "HardSwish": "hardswish",
+    "HardSigmoid": "hardsigmoid", "Flatten": "reshape", "Squeeze": "reshape", "Unsqueeze": "reshape", "LayerNormalization": "layer_norm",
+    "SkipLayerNormalization": "layer_norm", "InstanceNormalization": "instance_norm", "DynamicQuantizeLSTM": "lstm", "FastGelu": "gelu",
+    "QuantizeLinear": "quantize", "DynamicQuantizeLinear": "quantize", "DequantizeLinear": "dequantize", "Scan": "loop", "Sum": "identity",
+    "ReorderInput": "reorder_input", "ReorderOutput": "reorder_output",
 }  # fmt: skip
 _PAIRS = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow")
-_PLAIN = ("MatMul", "Softmax", "LayerNormalization", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Gather", "Scan")
-_PLACED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize")  # channels are axis 1 at any rank
-_INTEGERS = (6, 7, 9)  # ONNX's codes of int32, int64 and bool
+_AS_WRITTEN = ("MatMul", "FusedMatMul", "Softmax", "LayerNormalization", "SkipLayerNormalization", "Reshape", "Flatten", "Squeeze",
+               "Unsqueeze", "Transpose", "Gather", "Scan")  # fmt: skip
+_PLACED = ("Conv", "FusedConv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "InstanceNormalization")
+_INTEGER = ("int8", "uint8")
+_PLACES = ("int32", "int64", "bool")
 
 
-def operation_of(g: OrtGraph, group: Group) -> Operation:
-    """The operation that a group of nodes does."""
-    return _Reader(g, group).operation()
+def operation_of(g: OrtGraph, number: int) -> Operation:
+    """The operation that a kernel does."""
+    return _Reader(g, g.nodes[number]).operation()
 
 
 class _Reader:
-    def __init__(self, g: OrtGraph, group: Group) -> None:
+    def __init__(self, g: OrtGraph, node: Any) -> None:
         from onnx import helper
 
-        self.g, self.group, self.node = g, group, g.nodes[group.main]
-        self.kind = self.node.op_type
-        self.attributes: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in self.node.attribute}
+        self.g, self.node = g, node
+        self.kind = node.op_type.removeprefix("QLinear") if node.op_type != "QGemm" else "Gemm"
+        self.attributes: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        self.out = next(o for o in node.output if o)
+        moving = [v for v in dict.fromkeys(node.input) if v and v not in g.arrays]
+        self.moving = [v for v in moving if g.types[v] not in _PLACES] or moving
+        if self.kind == "MatMulIntegerToFloat":
+            self.moving = [v for v in self.moving if prod(g.shapes[v]) > 1 or len(g.shapes[v]) > 1]  # without what the scale is
+        self.stored = [v for v in node.input if v in g.arrays and prod(g.shapes[v]) > 1]
 
-    def written(self, value: str) -> Shape:
-        return self.g.shape(value)
+    @property
+    def numbers(self) -> Numbers:
+        types = {self.g.types[v] for v in (*self.moving, self.out)}
+        if self.node.op_type in ("QuantizeLinear", "DequantizeLinear") or types <= {*_INTEGER}:
+            return "int8"
+        dynamic = self.node.op_type.startswith("DynamicQuantize") or self.node.op_type == "MatMulIntegerToFloat"
+        return "dynamic" if dynamic else "float"
 
     def last(self, shape: Shape) -> Shape:
-        """A shape with its channels last."""
-        if self.kind in _PLAIN or len(shape) < 3 or (len(shape) != 4 and self.kind not in _PLACED):
+        """A shape with its channels last. Kernels on integers have them there already, but for those that only come as ONNX has them."""
+        if self.kind in _AS_WRITTEN or len(shape) < 3 or self.attributes.get("channels_last") or self.kind == "NhwcMaxPool":
             return shape
-        return (shape[0], *shape[2:], shape[1])
+        first = self.kind in _PLACED or (len(shape) == 4 and self.numbers != "int8")
+        return (shape[0], *shape[2:], shape[1]) if first else shape
 
     def axis(self, axis: int, rank: int) -> int:
         """Where an axis is with channels last."""
-        axis %= rank
-        if self.last(tuple(range(rank))) == tuple(range(rank)):
-            return axis
-        places: tuple[int, ...] = (0, rank - 1, *range(1, rank - 1))
-        return places[axis]
+        return self.last(tuple(range(rank))).index(axis % rank)
 
     def operation(self) -> Operation:
-        kind, group = self.kind, self.group
-        inputs = [v for v in group.inputs if self.g.types.get(v) not in _INTEGERS] or list(group.inputs)
-        shapes = [self.last(self.written(v)) for v in inputs]
-        out = self.last(self.written(group.outputs[0]))
+        kind, g, a = self.kind, self.g, self.attributes
+        shapes, out = [self.last(g.shapes[v]) for v in self.moving], self.last(g.shapes[self.out])
         word, kernel, stride, groups = _WORDS.get(kind, kind.lower()), (1, 1), (1, 1), 1
-        if kind in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
-            size = self.attributes.get("kernel_shape") or self.written(self.node.input[1])[2:]
-            kernel, stride = _pair(size), _pair(self.attributes.get("strides") or [1] * len(size))
-            groups = int(self.attributes.get("group", 1))
-            if kind == "Conv" and groups > 1 and groups == shapes[0][-1]:
+        if kind in ("Conv", "FusedConv", "ConvTranspose", "MaxPool", "NhwcMaxPool", "AveragePool"):
+            kernel, stride, groups = _pair(self.kernel()), _pair(a.get("strides") or [1, 1]), int(a.get("group", 1))
+            shapes = shapes[:1]  # a sum that is fused into a convolution takes no time of its own to speak of
+            if word == "conv" and groups > 1 and groups == shapes[0][-1]:
                 word = "depthwise"
-        elif kind == "MatMul":
-            word = "linear" if self.node.input[1] in self.g.stored else "matmul"
-        elif kind == "LeakyRelu" and group.numbers == "int8" and self.attributes.get("alpha", 0.01) in (0.0, 1.0):
+        elif kind in ("MatMul", "FusedMatMul") and self.stored:
+            word = "linear"
+        elif kind == "LeakyRelu" and self.numbers == "int8" and a.get("alpha", 0.01) in (0.0, 1.0):
             word = "requantize"  # as edgelr spells a change of grid
         elif kind == "Clip":
-            word = {"relu6": "relu6", "relu_n1_to_1": "relu_n1_to_1"}.get(self.bounds(self.node), "clip")
+            word = {"relu6": "relu6", "relu_n1_to_1": "relu_n1_to_1"}.get(self.clip(), "clip")
         elif kind == "Resize":
-            word = "resize_nearest" if self.attributes.get("mode", b"nearest") == b"nearest" else "resize_bilinear"
-        elif kind == "QuantizeLinear" and len(group.nodes) == 2:
-            word = "requantize"
+            word = "resize_nearest" if a.get("mode", b"nearest") == b"nearest" else "resize_bilinear"
         elif kind in ("LSTM", "GRU", "DynamicQuantizeLSTM"):
-            shapes, out = [_batch_first(s) for s in shapes], (1, self.written(group.inputs[0])[0], int(self.attributes["hidden_size"]))
+            steps = g.shapes[self.moving[0]]
+            shapes, out = [(steps[1], steps[0], steps[2])], (1, steps[0], int(a["hidden_size"]))
         if word == "linear":
             shapes, out = [rows(shapes[0])], rows(out)
-        return Operation(word, group.numbers, tuple(shapes), out, kernel, stride, groups, self.activation(), self.detail())
+        return Operation(word, self.numbers, tuple(shapes), out, kernel, stride, groups, self.activation(), self.detail())
+
+    def kernel(self) -> Sequence[int]:
+        given = self.attributes.get("kernel_shape")
+        return given or self.g.shapes[self.stored[0]][2:]
 
     def activation(self) -> str:
-        if self.group.numbers == "int8":
+        name = self.attributes.get("activation", b"")
+        text = name.decode() if isinstance(name, bytes) else str(name)
+        if self.numbers == "int8" or not text:
             return "none"
-        for n in self.group.nodes:
-            if self.g.nodes[n].op_type == "Relu" and n != self.group.main:
-                return "relu"
-            if self.g.nodes[n].op_type == "Clip" and n != self.group.main:
-                return self.bounds(self.g.nodes[n])
-        return "none"
+        if text == "Clip":
+            return _BOUNDS.get(tuple(self.attributes.get("activation_params", ())), "clip")
+        return "relu" if text == "Relu" else "other"
 
-    def bounds(self, node: Any) -> str:
-        """The name of a Clip's bounds."""
-        low, high, *_ = (*(float(self.g.array(v)) if v else None for v in node.input[1:]), None, None)
-        return {(0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1"}.get((low, high), "clip")  # type: ignore[arg-type]
+    def clip(self) -> str:
+        bounds = [float(self.array(v)) if v else None for v in self.node.input[1:]]
+        return _BOUNDS.get(tuple(bounds), "clip")
+
+    def array(self, value: str) -> Any:
+        from onnx import numpy_helper
+
+        return numpy_helper.to_array(self.g.arrays[value])
 
     def detail(self) -> str:
-        kind, a, rank = self.kind, self.attributes, len(self.written(self.group.outputs[0]))
-        if kind not in ("QuantizeLinear", "DequantizeLinear") and self.g.types.get(self.group.outputs[0]) in _INTEGERS:
+        kind, a, rank = self.kind, self.attributes, len(self.g.shapes[self.out])
+        if self.g.types[self.out] in _PLACES:
             return "index"
-        if kind == "Conv":
-            return dilation(_pair(a.get("kernel_shape") or self.written(self.node.input[1])[2:]), _pair(a.get("dilations") or [1, 1]))
+        if kind in ("Conv", "FusedConv"):
+            return dilation(_pair(self.kernel()), _pair(a.get("dilations") or [1, 1]))
         if kind in _PAIRS:
-            stored = [self.g.array(v).shape for v in self.node.input if v in self.g.stored]
-            shape = (1,) * (rank - len(stored[0])) + stored[0] if stored else ()
-            return beside(self.last(shape), rank) if stored else "twice" if len(set(self.node.input)) == 1 else "-"
-        if kind == "MatMul" and self.node.input[1] not in self.g.stored:
-            return turned(*(self._turned(v) for v in self.node.input))
+            return self.pair(rank)
+        if kind in ("MatMul", "FusedMatMul") and not self.stored:
+            return turned(a.get("transA", 0), a.get("transB", 0))
         if kind in ("GlobalAveragePool", "ReduceMean", "ReduceSum"):
-            given = self.g.array(self.node.input[1]).tolist() if len(self.node.input) > 1 else list(range(2, rank))
-            return "axes" + _axes(self.axis(i, len(self.written(self.group.inputs[0]))) for i in given)
-        if kind == "LayerNormalization":
+            before = len(self.g.shapes[self.moving[0]])
+            places = range(1, before - 1) if a.get("channels_last") else range(2, before)
+            given = self.array(self.node.input[1]).tolist() if kind != "GlobalAveragePool" and len(self.node.input) > 1 else places
+            return "axes" + _axes(self.axis(i, before) for i in given)
+        if kind in ("LayerNormalization", "SkipLayerNormalization"):
             return "axes" + _axes(range(a.get("axis", -1) % rank, rank))
         if kind == "InstanceNormalization":
             return "axes" + _axes(self.axis(i, rank) for i in range(2, rank))
         if kind == "Softmax":
-            return "-" if a.get("axis", -1) % rank == rank - 1 else f"axis{a['axis'] % rank}"
+            axis = a.get("axis", -1) % rank
+            return "-" if axis == rank - 1 else f"axis{axis}"
         if kind == "Concat":
             return f"axis{self.axis(a['axis'], rank)}"
         if kind == "Split":
             axis = a.get("axis", 0) % rank
-            return f"axis{self.axis(axis, rank)}into" + "x".join(str(self.written(o)[axis]) for o in self.node.output)
+            return f"axis{self.axis(axis, rank)}into" + "x".join(str(self.g.shapes[o][axis]) for o in self.node.output)
         if kind == "Slice" and len(self.node.input) > 4:
-            steps = {int(n) for n in self.g.array(self.node.input[4]).reshape(-1)} - {1}
+            steps = {int(n) for n in self.array(self.node.input[4]).reshape(-1)} - {1}
             return "step" + "x".join(map(str, sorted(steps))) if steps else "-"
         if kind == "Pad":
-            mode = a.get("mode", b"constant")
-            text = mode.decode() if isinstance(mode, bytes) else str(mode)
-            return "-" if text == "constant" else text
+            mode = a.get("mode", b"constant").decode()
+            return "-" if mode == "constant" else str(mode)
         if kind == "Transpose":
             return "perm" + "".join(map(str, a["perm"]))
-        return "tanh" if kind == "Gelu" and a.get("approximate") == b"tanh" else "-"
+        return "tanh" if kind == "FastGelu" or (kind == "Gelu" and a.get("approximate") == b"tanh") else "-"
 
-    def _turned(self, value: str) -> bool:
-        return self.g.makers.get(value) in self.group.nodes and self.g.nodes[self.g.makers[value]].op_type == "Transpose"
+    def pair(self, rank: int) -> str:
+        """The detail of a sum or product: on integers scales and zero points are stored too, as single numbers."""
+        integer = self.node.op_type.startswith("QLinear")
+        operands = [self.node.input[i] for i in ((0, 3) if integer else (0, 1))]
+        stored = [v for v in operands if v in self.g.arrays]
+        if stored:
+            shape = self.g.shapes[stored[0]]
+            return beside(self.last((1,) * (rank - len(shape)) + shape), rank)
+        return "twice" if operands[0] == operands[1] else "-"
 
 
-def _axes(axes: Any) -> str:
+_BOUNDS: dict[tuple[Any, ...], str] = {(0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1"}
+
+
+def _axes(axes: Iterable[int]) -> str:
     return "x".join(map(str, sorted(axes)))
 
 
 def _pair(sizes: Sequence[int]) -> tuple[int, int]:
     return (int(sizes[0]), int(sizes[1])) if len(sizes) > 1 else (1, int(sizes[0]))
-
-
-def _batch_first(shape: Shape) -> Shape:
-    return (shape[1], shape[0], *shape[2:]) if len(shape) == 3 else shape

@@ -62,17 +62,17 @@ def make(operation: Operation, format: Format) -> Made:
     """Raises LookupError or ValueError where the graph has no such operation."""
     if operation.op in RAW[format] and (operation.op, operation.detail) != ("mean", "axes1x2"):
         return Made(Raw(operation), tuple(flat(s) for s in operation.inputs))
-    inputs = tuple(_torch(s, operation.op, format) for s in operation.inputs)
-    op = _MAKERS[operation.op](operation, inputs, _torch(operation.output, operation.op, format))
+    inputs = tuple(_torch(operation, s, format) for s in operation.inputs)
+    op = _MAKERS[operation.op](operation, inputs, _torch(operation, operation.output, format))
     return Made(op if operation.activation == "none" else replace(op, clamp=_CLAMPS[operation.activation]), inputs)  # type: ignore[type-var]
 
 
-def _torch(shape: Shape, op: str, format: Format) -> Shape:
+def _torch(operation: Operation, shape: Shape, format: Format) -> Shape:
+    """A shape as torch has it, without the batch: channels first where the writer puts them last, or ONNX Runtime on the way there."""
     if shape[0] != 1:
         raise ValueError(f"a batch of {shape[0]}")
-    rest = shape[1:]
-    first = op in _IMAGES or (format == "onnx" and len(rest) == 3 and op not in _AS_WRITTEN)
-    return (rest[-1], *rest[:-1]) if first else rest
+    rest, float_image = shape[1:], format == "onnx" and operation.numbers != "int8" and operation.op not in _AS_WRITTEN
+    return (rest[-1], *rest[:-1]) if operation.op in _IMAGES or (float_image and len(rest) == 3) else rest
 
 
 def _numbers(pattern: str, detail: str) -> list[int]:

@@ -71,8 +71,12 @@ class Raw(Op):
     def onnx(self, w: OnnxSpeller, node: NodeLike) -> None:
         o, name = self.operation, node.name
 
+        def kept(real: Any, to: str, like: str) -> Any:  # reshapes and transposes side by side would be joined into one
+            return w.pin(w.emit("Sigmoid", [real], to), to, like)
+
         def reshaped(real: Any, shape: Shape, to: str, like: str) -> Any:
-            return w.pin(w.emit("Reshape", [real, w.constant("", np.array(shape, np.int64))], to), to, like)
+            shaped = w.pin(w.emit("Reshape", [real, w.constant("", np.array(shape, np.int64))], f"{to}/shaped"), f"{to}/shaped", like)
+            return kept(shaped, to, like)
 
         pairs = enumerate(zip(node.inputs, o.inputs, strict=True))
         inputs = [reshaped(w.read(value), self._written(shape), f"{name}/in{i}", value) for i, (value, shape) in pairs]
@@ -84,12 +88,12 @@ class Raw(Op):
             sizes = self._into()
             out = w.emit("Split", [*inputs, w.constant("", np.array(sizes, np.int64))], name, outputs=len(sizes), axis=self._axis())[0]
         else:
-            out = w.emit({"sub": "Sub", "identity": "Identity"}[o.op], inputs, name)
-        out = w.pin(out, f"{name}/out", name)
+            out = w.emit({"sub": "Sub", "identity": "Sum"}[o.op], inputs, name)
+        out = kept(w.pin(out, f"{name}/out", name), f"{name}/kept", name)
         w.write(name, w.emit("Reshape", [out, w.constant("", np.array((1, *flat(o.output)), np.int64))], f"{name}/flat"))
 
     def _written(self, shape: Shape) -> Shape:
-        """As the file has it: of these, split and sub and identity are told with channels last."""
-        if self.operation.op in ("transpose", "reshape") or len(shape) != 4:
+        """As the file has it: in float, split and sub and identity are told with channels last."""
+        if self.operation.op in ("transpose", "reshape") or len(shape) != 4 or self.operation.numbers == "int8":
             return shape
         return (shape[0], shape[3], *shape[1:3])

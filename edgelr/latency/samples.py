@@ -19,8 +19,10 @@ from edgelr.vocabulary import Format, Kept
 _RANGE = (-4.0, 4.0)  # latency doesn't depend on the scales
 
 
-def sample(operation: Operation, format: Format) -> bytes:
+def sample(operation: Operation, format: Format, *, blocked: bool = False) -> bytes:
     """A file that holds this operation alone, as ``cut_operators`` cuts it; the same bytes each time. Weights are random.
+
+    ``blocked``: an ``.onnx`` with ONNX Runtime's float layouts for x86-64, for devices of that kind.
 
     Raises UnsupportedError for operations that are not made alone: work on places, loops, and what edgelr doesn't write in that format.
     """
@@ -32,7 +34,7 @@ def sample(operation: Operation, format: Format) -> bytes:
             data = _written(operation, format)
         except (ValueError, AssertionError, LookupError, RuntimeError, NotImplementedError) as error:
             raise _refused(operation, format) from error
-    for cut in cut_operators(data, format):
+    for cut in cut_operators(data, format, blocked=blocked):
         if cut.operation == operation:
             return cut.data
     raise _refused(operation, format)
@@ -64,7 +66,6 @@ def _graph(operation: Operation, format: Format) -> tuple[Graph, Mapping[str, Ke
 def _boundary(operation: Operation, format: Format) -> tuple[Graph, Mapping[str, Kept]]:
     """An operation in float before or behind one on the grid, with the boundary between them."""
     shape = operation.inputs[0][1:]
-    shape = (shape[-1], *shape[:-1]) if format == "onnx" and len(shape) == 3 else shape
     first, second = (LeakyRelu(0.1), Requantize()) if operation.op == "quantize" else (Requantize(), LeakyRelu(0.1))
     graph = Graph.build("x", shape, [Node("a", first, ("x",)), Node("y", second, ("a",))], "y")
     return graph, {"a" if operation.op == "quantize" else "y": Kept("float", "choice", "asked for")}

@@ -36,8 +36,8 @@ class Surface:
         self, places: Sequence[Sequence[int]], us: Sequence[float], *, step: int = 1, stepped: int | None = None, floor_us: float = 0.0
     ) -> None:
         self._step, self._stepped, self._floor_us = max(step, 1), stepped, max(floor_us, _LEAST_US)
-        points = np.asarray(places, np.float64).reshape(len(places), -1)
-        self._logs = np.log(self._on_step(points))
+        points = self._on_step(np.asarray(places, np.float64).reshape(len(places), -1))
+        self._logs = np.log(points)
         known = np.log(np.asarray(us, np.float64) + self._floor_us)
         self._known = _isotonic(self._logs, known)
         self.smoothing: tuple[float, ...] = tuple((np.exp(self._known) - np.exp(known)).tolist())
@@ -51,8 +51,8 @@ class Surface:
 
     def us(self, place: Sequence[int]) -> float:
         """The time at a place. Monotone in every coordinate."""
-        point = np.asarray(place, np.float64)
-        low, high = self._bounds(np.log(self._on_step(point)))
+        point = self._on_step(np.asarray(place, np.float64))
+        low, high = self._bounds(np.log(point))
         fitted = float(np.log(max(float(self._features(point) / self._scale @ self._weights), 1e-12)))
         together = np.exp(min(max(self._share * fitted + (1 - self._share) * (low + high) / 2, low), high))
         return max(float(together) - self._floor_us, 0.0)
@@ -85,7 +85,7 @@ class Surface:
         """Products of any of the sizes, each as it is or rounded up to tiles."""
         ways = []
         for i, size in enumerate(point):
-            tiles = (self._step, 2 * self._step, 4 * self._step) if i == self._stepped else (_TILE,)
+            tiles = (2 * self._step, 4 * self._step) if i == self._stepped else (_TILE,)
             ways.append([1.0, size, *(np.ceil(size / t) * t for t in tiles if t > 1)])
         return np.array([np.prod(way) for way in product(*ways)])
 

@@ -93,7 +93,9 @@ def verify_table(text: str, *, runtime: str, path: str = "", rows: int = 30, see
         return done
 
 
-def calibrate_tables(text: str, measured: Sequence[tuple[Path, float]], *, board: str, path: str = "", out: str = "") -> list[tuple[Path, Calibrated]]:
+def calibrate_tables(
+    text: str, measured: Sequence[tuple[Path, float]], *, board: str, path: str = "", out: str = ""
+) -> list[tuple[Path, Calibrated]]:
     """The target's tables refitted to files' latencies (milliseconds) measured on a board, and written to the user's own folder.
 
     One table for each format of the files. Raises UsageError where there is no table of that format, BadInputError for an unreadable file.
@@ -103,12 +105,12 @@ def calibrate_tables(text: str, measured: Sequence[tuple[Path, float]], *, board
     for file, ms in measured:
         formats.setdefault(_format_of(file), []).append((file, ms))
     if out and len(formats) > 1:
-        raise UsageError(f"-o {out} is one file, and there are {len(formats)} tables", "each runtime has its own", "give files of one format")
+        raise UsageError(f"-o {out} is one file, and there are {len(formats)} tables", "each runtime has its own", "leave -o out")
     done = []
     for format, files in sorted(formats.items()):
         found = find_table(target.name, RUNTIMES[format], path, core=target.core, threads=target.threads)
         if found is None:
-            raise UsageError(f"{target.name} has no latency table for {RUNTIMES[format]}", "there is nothing to refit", "edgelr table build")
+            raise UsageError(f"{target.name} has no latency table for {RUNTIMES[format]}", "nothing can be refitted", "edgelr table build")
         pricer = Pricer(found.table)
         wholes = [priced(file.name, _bytes(file), format, ms * 1e3, pricer) for file, ms in files]
         result = calibrate(found.table, wholes, board)

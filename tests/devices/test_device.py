@@ -11,6 +11,7 @@ import pytest
 from conftest import Conv, build_tflite
 
 from edgelr.devices import Device, measure, open_session
+from edgelr.devices.arrays import to_npy
 from edgelr.devices.harness_file import NAME
 from edgelr.devices.jobs import BATCH_FILES
 from edgelr.devices.local import LocalTransport
@@ -186,6 +187,7 @@ DEVICE_CASES = {
     "a file of another": MEASURED % ([0.0], "7", [[1.0]]),
     "a path for a name": MEASURED % ([0.0], "../../etc/passwd", [[1.0]]),
     "samples missing": MEASURED % ([0.0, 1.0], "0", [[1.0]]),
+    "all but the end": MEASURED.replace("say('end')", "") % ([0.0], "0", [[1.0]]),
     "an empty round": MEASURED % ([0.0], "0", [[]]),
     "texts for times": HOST.replace("pinned=[0]", "pinned=['0']") + "say('end')",
     "lists for texts": HOST.replace("board=''", "board=['\\x1b[2J']") + "say('end')",
@@ -238,17 +240,20 @@ def test_a_runtime_that_dies_of_a_file_is_named_with_it() -> None:
 
 
 def test_outputs_are_those_that_were_announced() -> None:
-    announce = "job = json.load(open(sys.argv[2]))\nopen(job['outputs'] + '0.npy', 'wb').write(b'%s')\n" + HOST
-    say = "import hashlib\nsay('output', index=%s, sha256=hashlib.sha256(b'%s').hexdigest())\nsay('end')"
-    for script in (
-        announce % "junk" + say % (0, "junk"),
-        announce % "junk" + say % (0, "other"),
-        HOST + say % (-1, "x"),
-        HOST + say % (3, "x"),
-        HOST + "say('end')",
-    ):
-        with Device(Pretender(SAY + script)) as device, pytest.raises(DeviceError):
+    write = """import hashlib
+job = json.load(open(sys.argv[2]))
+data = bytes.fromhex('%s')
+open(job['outputs'] + '0.npy', 'wb').write(data)
+say('output', index=%d, sha256=hashlib.sha256(data + %s).hexdigest())
+say('end')"""
+    array = to_npy(np.arange(3))
+    with Device(Pretender(SAY + HOST + write % (array.hex(), 0, b""))) as device:
+        np.testing.assert_array_equal(device.run(b"data", [np.zeros(1, np.int8)], runtime="litert")[0], np.arange(3))
+    for data, index, more in ((array, 0, b"x"), (b"junk", 0, b""), (array, -1, b""), (array, 3, b""), (array[:-1], 0, b"")):
+        with Device(Pretender(SAY + HOST + write % (data.hex(), index, more))) as device, pytest.raises(DeviceError):
             device.run(b"data", [np.zeros(1, np.int8)], runtime="litert")
+    with Device(Pretender(SAY + HOST + "say('end')")) as device, pytest.raises(DeviceError, match="no outputs"):
+        device.run(b"data", [np.zeros(1, np.int8)], runtime="litert")
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,18 @@ def test_many_fast_calls_or_a_narrow_interval_end_the_measurement() -> None:
     assert measured["a"].n >= 50 or spread(rounds).half_width <= 0.02
 
 
+def test_sessions_are_warm_before_they_are_timed() -> None:
+    log: list[str] = []
+    measured = measure({"a": Work(lambda: spin(1e-4), log, "a")}, on="host", rounds=1, min_seconds=0)
+    untimed = len(log) - measured["a"].n
+    assert untimed >= 10 + len(measured.rounds_ms["a"])  # ten and more before, and one before each round
+
+
+def test_a_core_that_others_use_is_told() -> None:
+    measured = measure({"a": Work(lambda: (time.sleep(1e-3), spin(1e-4))[1])}, on="host", rounds=5, min_seconds=0)
+    assert any("another program" in flag for flag in measured.flags)
+
+
 def test_drift_is_flagged_and_refused_when_strict() -> None:
     def slowing() -> Work:
         step = [1e-3]

@@ -21,6 +21,7 @@ from sshd_sample import Sshd
 from edgelr.devices import shell
 from edgelr.devices.attach import open_transport
 from edgelr.devices.ssh import SshTransport
+from edgelr.devices.ssh_address import SshAddress, parse_ssh_address
 from edgelr.devices.transport import Transport
 from edgelr.errors import DeviceError, UsageError
 
@@ -181,6 +182,27 @@ def test_unknown_ways_are_refused() -> None:
 
 
 # ssh
+
+
+@pytest.mark.parametrize(
+    ("address", "read"),
+    [
+        ("ssh://board", SshAddress("board")),
+        ("ssh://pi@192.0.2.7/", SshAddress("192.0.2.7", "pi")),
+        ("ssh://a.b-c_d@my-board.local:2222?python=/opt/my%20python", SshAddress("my-board.local", "a.b-c_d", 2222, "/opt/my python")),
+        ("ssh://root@[fe80::1%eth0]:8022?python=python3.11", SshAddress("fe80::1%eth0", "root", 8022, "python3.11")),
+        (f"ssh://pi@h?host-key=SHA256:{'a+/' * 14}a&python=/p", SshAddress("h", "pi", 0, "/p", f"SHA256:{'a+/' * 14}a")),
+    ],
+)
+def test_an_ssh_address_is_read(address: str, read: SshAddress) -> None:
+    assert parse_ssh_address(address) == read
+
+
+def test_an_ssh_address_of_no_host_is_refused() -> None:
+    wrong = ("ssh://", "ssh://@h", "ssh://h:", "ssh://h:0", "ssh://h:65536", "ssh://h:22:22", "ssh://h/path", "ssh://[::1", "ssh://-h", "ssh://h?python=bin/p")
+    for address in (*wrong, "ssh://h?host-key=MD5:00", "ssh://h?python=/a&python=/b", "ssh://h?", "ssh://h?python=%ff", "ssh://h?python=%00"):
+        with pytest.raises(UsageError):
+            parse_ssh_address(address)
 
 
 def test_ssh_logs_in_once_for_all_commands_and_leaves_no_connection(sshd: Sshd) -> None:

@@ -82,9 +82,9 @@ def test_two_speeds_are_told_and_no_other_shape_is() -> None:
     moved = np.where(rng.random(60) < 0.3, noisy(60, 25), noisy(60, 10))
     assert two_modes(list(moved)) == pytest.approx((10, 25), rel=0.02)
     assert "two speeds, 10" in verdict([], {"a": series(moved, 0.1)})[0]
-    spiky = noisy(200)
+    spiky, near = noisy(200), np.concatenate([noisy(30), noisy(30, 11)])
     spiky[:4] *= 5
-    for honest in (noisy(60, share=0.1), np.linspace(8, 16, 60), rng.uniform(5, 20, 100), spiky, noisy(60, share=0.0), moved[:10]):
+    for honest in (noisy(60, share=0.1), np.linspace(8, 16, 60), rng.uniform(5, 20, 100), spiky, noisy(60, share=0.0), moved[:10], near):
         assert two_modes(list(honest)) is None
 
 

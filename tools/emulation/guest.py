@@ -11,9 +11,11 @@ inside a network. Without, the call before is left in the caches, as when a whol
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 
-import numpy as np
+secrets.randbits = lambda bits: 1 << bits - 1  # NumPy seeds a generator with it: the size of that integer moved what was allocated later
+import numpy as np  # noqa: E402
 
 
 def values(shape, dtype, rng):

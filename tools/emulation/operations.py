@@ -15,17 +15,17 @@ from edgelr.latency.samples import sample
 from edgelr.vocabulary import Format, Numbers
 
 RUNTIME: dict[Format, str] = {"tflite": "litert", "onnx": "onnxruntime"}
-LIGHT_MACS = 20_000_000
-HEAVY_SHARE: dict[Numbers, int] = {"int8": 2, "float": 4, "dynamic": 2}  # floats are emulated in software, thirty seconds for 10^9
+LIGHT_MACS: dict[Numbers, int] = {"int8": 20_000_000, "float": 8_000_000, "dynamic": 20_000_000}
+HEAVY_SHARE: dict[Numbers, int] = {"int8": 2, "float": 8, "dynamic": 2}  # floats are emulated in software: half a minute for 10^9
 BATCH = 60  # files that one emulated process counts: what is lost if it is stopped
 
 
 def chosen(format: Format, numbers: Numbers) -> tuple[Operation, ...]:
-    """The grid's operations up to ``LIGHT_MACS`` multiplications, and of the others every second or fourth and the heaviest."""
+    """The grid's operations up to ``LIGHT_MACS`` multiplications, and of the others every second or eighth and the heaviest."""
     every = grid(format, numbers)
-    heavy = [o for o in every if macs(o) > LIGHT_MACS]
+    heavy = [o for o in every if macs(o) > LIGHT_MACS[numbers]]
     some = {*heavy[:: HEAVY_SHARE[numbers]], *heavy[-1:]}
-    return tuple(o for o in every if macs(o) <= LIGHT_MACS or o in some)
+    return tuple(o for o in every if macs(o) <= LIGHT_MACS[numbers] or o in some)
 
 
 def counted(

@@ -19,11 +19,22 @@ Vector = NDArray[np.float64]
 class Counts(Protocol):
     """What ``counting.events`` gives of one file."""
 
-    fp_mac: int
-    int_mac: int
-    load: int
-    store: int
-    other: int
+    @property
+    def fp_mac(self) -> int: ...
+    @property
+    def int_mac(self) -> int: ...
+    @property
+    def load(self) -> int: ...
+    @property
+    def store(self) -> int: ...
+    @property
+    def other(self) -> int: ...
+    @property
+    def l1_fetched(self) -> int: ...
+    @property
+    def l2_fetched(self) -> int: ...
+    @property
+    def l2_written(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -75,9 +86,8 @@ CORES: dict[str, Core] = {
 
 def features(counts: Counts) -> Vector:
     """The five events that ``Rates`` prices."""
-    loads = counts.load + counts.store + counts.other
-    lines = counts.l2_fetched + counts.l2_written  # type: ignore[attr-defined]
-    return np.array([counts.fp_mac, counts.int_mac, loads, counts.l1_fetched, lines], dtype=float)  # type: ignore[attr-defined]
+    simple, lines = counts.load + counts.store + counts.other, counts.l2_fetched + counts.l2_written
+    return np.array([counts.fp_mac, counts.int_mac, simple, counts.l1_fetched, lines], dtype=np.float64)
 
 
 def milliseconds(events: Vector, rates: Rates, ghz: float) -> float:

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from networks.classic import googlenet, resnet18, resnet50, shufflenet_v2, squeezenet
+from networks.classic import googlenet, resnet18, resnet20, resnet50, shufflenet_v2, squeezenet
 from networks.efficient import DETECTORS, LITE, EfficientDet, efficientnet_lite
 from networks.mobilenets import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 
@@ -50,6 +50,7 @@ REFERENCES: dict[str, Reference] = {
     **{f"efficientnet_lite{i}/{LITE[i][2]}": Reference(partial(efficientnet_lite, i), LITE[i][2], *_LITE[i]) for i in range(5)},
     **{f"efficientdet_lite{i}/{DETECTORS[i][0]}": Reference(partial(EfficientDet, i), DETECTORS[i][0], *_DETECTORS[i]) for i in range(3)},
     "resnet18/224": Reference(resnet18, 224, 1814, 11.69),
+    "resnet20/32": Reference(resnet20, 32, 40.8, 0.27),
     "resnet50/224": Reference(resnet50, 224, 4089, 25.56),
     "squeezenet_1.0/224": Reference(squeezenet, 224, 819, 1.25),
     "googlenet/224": Reference(googlenet, 224, 1498, 6.62),

@@ -30,7 +30,8 @@ class Conv(nn.Module):
         self.act = act() if act else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.conv(same(x, self.k, self.stride)))
+        y: Tensor = self.act(self.conv(same(x, self.k, self.stride)))
+        return y
 
 
 def depthwise(channels: int, k: int = 3, stride: int = 1, act: type[nn.Module] | None = nn.ReLU6) -> Conv:
@@ -62,7 +63,8 @@ class Inverted(nn.Module):
         self.block = nn.Sequential(*expand, depthwise(hidden, k, stride, act), *gate, Conv(hidden, c_out, act=None))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.block(x) if self.adds else self.block(x)
+        y: Tensor = self.block(x)
+        return x + y if self.adds else y
 
 
 class Classifier(nn.Sequential):

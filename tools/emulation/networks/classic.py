@@ -1,4 +1,4 @@
-"""ResNet-18/50, SqueezeNet 1.0, GoogLeNet and ShuffleNetV2 (He 2016; Iandola 2016; Szegedy 2015; Ma 2018), with torchvision's structure."""
+"""ResNets, SqueezeNet 1.0, GoogLeNet and ShuffleNetV2 (He 2016; Iandola 2016; Szegedy 2015; Ma 2018), built as in torchvision."""
 from __future__ import annotations
 
 import torch
@@ -50,6 +50,16 @@ def resnet18() -> nn.Sequential:
 
 def resnet50() -> nn.Sequential:
     return _resnet((3, 4, 6, 3), bottleneck=True)
+
+
+def resnet20() -> nn.Sequential:
+    """For 32 x 32 images (He 2016, section 4.2), with convolutions at the shortcuts."""
+    layers: list[nn.Module] = [conv(3, 16, 3)]
+    for c, wide in ((16, 16), (16, 32), (32, 64)):
+        for j in range(3):
+            c_in, stride = (c, wide // c) if j == 0 else (wide, 1)
+            layers.append(Residual(c_in, wide, stride, nn.Sequential(conv(c_in, wide, 3, stride), conv(wide, wide, 3, act=False))))
+    return nn.Sequential(*layers, Classifier(nn.Linear(64, 10)))
 
 
 class Branches(nn.Module):

@@ -52,8 +52,9 @@ class Node(nn.Module):
             elif y.shape[-1] < size:
                 y = F.interpolate(y, scale_factor=2.0, mode="nearest")[..., :size, :size]
             total = y if total is None else total + y
-        assert total is not None
-        return self.after(total)
+        y = self.after(total)
+        assert isinstance(y, Tensor)
+        return y
 
 
 def _low(x: Tensor) -> Tensor:
