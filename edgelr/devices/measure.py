@@ -24,8 +24,9 @@ class Measurement(Mapping[str, Timing]):
 
     ``rounds_ms``: each session's median in each round, in the order of the rounds: entry i of all sessions was taken side by side.
     ``drift``: the median of the last third of the rounds over that of the first, minus 1. ``drifting``: the sessions for which this
-    is beyond 5 % (or 2 % a minute, where they were measured for longer) and beyond the noise. ``clock`` is "thread CPU time" (one thread) or "wall time". ``flags``: all that speaks against
-    these times, a sentence each. ``conditions``: governor, clock, temperature, throttle bits, load and cores, where they can be read.
+    is beyond 5 % (or 2 % a minute, where they were measured for longer) and beyond the noise. ``clock`` is "thread CPU time" (one
+    thread) or "wall time". ``flags``: all that speaks against these times, a sentence each. ``conditions``: governor, clock,
+    temperature, throttle bits, load and processors, where they can be read.
     """
 
     timings: Mapping[str, Timing]

@@ -33,7 +33,8 @@ def shapes_and_types(data: bytes, values: list[str]) -> dict[str, tuple[tuple[in
     feed: dict[str, NDArray[Any]] = {}
     for spec in session.get_inputs():
         word = spec.type[len("tensor(") : -1]
-        feed[spec.name] = np.zeros([s if isinstance(s, int) else 1 for s in spec.shape], {"float": "float32", "double": "float64"}.get(word, word))
+        shape = [s if isinstance(s, int) else 1 for s in spec.shape]
+        feed[spec.name] = np.zeros(shape, {"float": "float32", "double": "float64"}.get(word, word))
     try:
         results = session.run(values, feed)
     except _refusals() as error:

@@ -29,6 +29,10 @@ class Transport(Protocol):
         """How the user named the device: "local", "ssh://pi@192.0.2.7", "adb:SERIAL", "emulated"."""
 
     @property
+    def timed(self) -> bool:
+        """Whether times taken there mean anything: not on an emulator."""
+
+    @property
     def folder(self) -> str:
         """A folder on the device that is ours alone for this session; made when first asked for, removed by ``close``."""
 

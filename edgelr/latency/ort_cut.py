@@ -51,8 +51,8 @@ def _file(g: OrtGraph, node: Any, inputs: Sequence[tuple[str, Shape]], outputs: 
     def value(name: str, shape: Shape | None) -> Any:
         return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(g.types[name])), shape)
 
-    used = dict.fromkeys(v for v in node.input if v in g.arrays)
-    graph = helper.make_graph([node], "cut", [value(v, s) for v, s in inputs], [value(o, None) for o in outputs], [g.arrays[v] for v in used])
+    arrays = [g.arrays[v] for v in dict.fromkeys(node.input) if v in g.arrays]
+    graph = helper.make_graph([node], "cut", [value(v, s) for v, s in inputs], [value(o, None) for o in outputs], arrays)
     domains = {"", node.domain}
     imports = [i for i in g.model.opset_import if i.domain in domains]
     return bytes(helper.make_model(graph, opset_imports=imports, ir_version=g.model.ir_version).SerializeToString(deterministic=True))

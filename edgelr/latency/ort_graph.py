@@ -37,6 +37,7 @@ class OrtGraph:
             self.types[value.name] = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
         for name, (shape, kind) in self._told().items():
             self.shapes[name], self.types[name] = shape, str(kind)
+        self.told = dict(self.shapes)  # as the file has them: blocked layouts fill channels up to whole blocks
         if blocked:
             self._unpad(_inferred(model))
         self.readers: dict[str, list[int]] = defaultdict(list)
@@ -57,7 +58,6 @@ class OrtGraph:
         return shapes_and_types(told.SerializeToString(), values) if values else {}
 
     def _unpad(self, written: Mapping[str, Shape]) -> None:
-        """Blocked layouts fill channels up to whole blocks: tell those that the file has."""
         own: dict[str, int] = {}
         for node in self.nodes:
             out = node.output[0]
@@ -68,7 +68,7 @@ class OrtGraph:
             elif channels and len(shape) == 4 and node.op_type != "ReorderOutput":
                 own[out] = channels
             if out in own:
-                self.shapes[out] = (shape[0], own[out], *shape[2:])
+                self.told[out] = (shape[0], own[out], *shape[2:])
 
     def _named(self, written: Any, owner: str) -> list[str]:
         own = {n.name for n in written if n.name}

@@ -68,7 +68,7 @@ class _Reader:
 
     def operation(self) -> Operation:
         kind, g, a = self.kind, self.g, self.attributes
-        shapes, out = [self.last(g.shapes[v]) for v in self.moving], self.last(g.shapes[self.out])
+        shapes, out = [self.last(g.told[v]) for v in self.moving], self.last(g.told[self.out])
         word, kernel, stride, groups = _WORDS.get(kind, kind.lower()), (1, 1), (1, 1), 1
         if kind in ("Conv", "FusedConv", "ConvTranspose", "MaxPool", "NhwcMaxPool", "AveragePool"):
             kernel, stride, groups = _pair(self.kernel()), _pair(a.get("strides") or [1, 1]), int(a.get("group", 1))

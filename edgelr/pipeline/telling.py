@@ -81,7 +81,7 @@ class Told:
             versions=versions(),
             seconds=dict(seconds),
             model=ModelFacts(source.name, ((1, *source.shape),)),
-            target=TargetFacts(job.target.name, "+".join(job.target.runtimes), job.machine.threads, job.device),
+            target=TargetFacts(job.target.name, "+".join(job.target.runtimes), job.machine.threads, job.device, self._conditions()),
             budgets=lines.budget_lines(
                 job.settings.budgets, self.product.files, self.dense.files, self.measured, counted, of_source, job.machine
             ),
@@ -137,6 +137,17 @@ class Told:
         return Search(
             found.method, self.fitted.evaluations, sum(seconds.get(s, 0.0) for s in ("sensitivity", "choose")), found.bound, found.gap
         )
+
+    def _conditions(self) -> dict[str, str]:
+        """Of the final measurements; what differs between runtimes is told for each."""
+        found: dict[str, dict[str, str]] = {r: dict(m.conditions) for r, m in self.measured.items()}
+        keys = dict.fromkeys(key for told in found.values() for key in told)
+        told = {}
+        for key in keys:
+            values = {r: c[key] for r, c in found.items() if key in c}
+            same = len(set(values.values())) == 1
+            told[key] = next(iter(values.values())) if same else "; ".join(f"{r}: {v}" for r, v in values.items())
+        return told
 
     def _doubts(self) -> list[str]:
         """What speaks against the final measurements: one line for each runtime."""

@@ -35,12 +35,16 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class TargetFacts:
-    """Where the network is to run. ``device`` is the one attached; "" where none was."""
+    """Where the network is to run. ``device`` is the one attached; "" where none was.
+
+    ``conditions`` are what measurements there rest on, as far as it can be read: clocks, governor, temperature, throttling, versions.
+    """
 
     name: str
     runtime: str
     threads: int
     device: str = ""
+    conditions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

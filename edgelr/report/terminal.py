@@ -26,6 +26,7 @@ def summary(report: Report) -> Group:
     target = report.target
     where = f"{target.name}, {target.runtime}, {words.threads(target.threads)}" + (f", {target.device}" if target.device else "")
     parts.append(_text(f"{report.model.name} for {where}", "bold"))
+    parts += [_text(f"measured with {words.conditions(target)}", "dim")] if target.conditions else []
     parts += [_text(words.asked(report), "green" if report.met else "bold red"), _text(""), *_budgets(report)]
     for part in (_savings(report), *_speeds(report), _accuracy(report), *_training(report), *_precision(report), *_layers(report)):
         parts += [_text(""), part]

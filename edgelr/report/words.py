@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgelr.report.contents import Artifact, Latency, LayerLine, Report
+from edgelr.report.contents import Artifact, Latency, LayerLine, Report, TargetFacts
 from edgelr.vocabulary import Score
 
 NOT_MEASURED = "not measured"
@@ -79,6 +79,11 @@ def milliseconds(row: Latency) -> str:
     if row.ms.n == 0:
         return f"{three(row.ms.median)} ms ({three(row.ms.p10)} to {three(row.ms.p90)} to be expected)"
     return f"{three(row.ms.median)} ms ({three(row.ms.p10)} to {three(row.ms.p90)}, n = {row.ms.n:,})"
+
+
+def conditions(target: TargetFacts) -> str:
+    """What measurements rest on, in a line."""
+    return ", ".join(f"{name} {value}" for name, value in target.conditions.items())
 
 
 def threads(n: int) -> str:

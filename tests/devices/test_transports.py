@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,14 +16,14 @@ from pathlib import Path
 
 import pytest
 from adbd_sample import Adbd
-from endpoint_sample import Endpoint, answers, free_port, runs, wait_for
+from endpoint_sample import Endpoint, answers, free_port, needs, runs, wait_for
 from sshd_sample import Sshd
 
 from edgelr.devices import shell
 from edgelr.devices.attach import open_transport
 from edgelr.devices.ssh import SshTransport
 from edgelr.devices.ssh_address import SshAddress, parse_ssh_address
-from edgelr.devices.transport import Transport
+from edgelr.devices.transport import Ran, Transport
 from edgelr.errors import DeviceError, UsageError
 
 pytest_plugins = ("attached_sample",)
@@ -282,6 +283,28 @@ def test_adb_does_not_end_a_server_of_another_version(adbd: Adbd, monkeypatch: p
             open_transport(adbd.address)
         thread.join()
     assert asked == [b"000chost:version"]
+
+
+def test_adb_works_with_the_shell_and_the_tools_that_android_has(adbd: Adbd) -> None:
+    """mksh and toybox: both are programs of Debian's too, so at least these are the phone's own."""
+    needs("mksh", "toybox")
+    adbd.program("sh", f'exec {shutil.which("mksh")} "$@"')
+    for name in ("cat", "find", "id", "mktemp", "printf", "rm", "setsid", "sha256sum"):
+        adbd.program(name, f'exec {shutil.which("toybox")} {name} "$@"')
+    old = adbd.root / "tmp" / "edgelr.00000000.1.aaaaaaaa"
+    old.mkdir()
+    os.utime(old, (time.time() - 3 * 86400,) * 2)
+    seconds = f"{random.SystemRandom().randint(10**6, 10**7)}.25"
+    with closing(open_transport(adbd.address)) as link:
+        path = Path(link.put(EVERY_BYTE * 1000, "it's a $(net)"))
+        assert path.read_bytes() == link.get(str(path)) == EVERY_BYTE * 1000 and [path.parent.name] == adbd.folders()
+        lines = link.lines(["sh", "-c", f"sleep {seconds} & echo started; wait"], seconds=20)
+        assert next(lines) == b"started"
+        lines.close()  # type: ignore[attr-defined]
+        wait_for(lambda: not runs(seconds))
+        assert link.run(["sh", "-c", f"sleep {seconds} & echo told >&2; exit 7"]) == Ran(7, b"", b"told\n")
+        wait_for(lambda: not runs(seconds))
+    assert adbd.folders() == []
 
 
 def test_adb_tells_that_a_device_is_not_there(adbd: Adbd) -> None:
