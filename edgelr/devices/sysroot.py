@@ -23,21 +23,26 @@ MAKE = "edgelr doctor --emulator FOLDER makes it (about 100 MB of downloads from
 
 @dataclass(frozen=True)
 class Core:
-    """What cpuinfo knows a core by: fields of MIDR_EL1 (Arm's technical reference manuals), and the kernel's names of its features.
+    """What the runtimes know a core by when they choose their kernels: QEMU's user mode would show them this machine's.
 
-    The runtimes choose their kernels by it, and QEMU's user mode would show them the machine's own /proc/cpuinfo.
+    ``part``, ``variant``: fields of MIDR_EL1 (Arm's technical reference manuals); ``features``: the kernel's names of what it can do;
+    ``clock_khz``; ``caches``: KiB x ways of L1D, L2 and L3 (0: none), of the board that the core is known by: Raspberry Pi 3 (A53), 4
+    (A72) and 5 (A76).
     """
 
     part: str
     variant: str
     features: str
+    clock_khz: int
+    caches: tuple[str, str, str]
 
 
 _OLD = "fp asimd evtstrm crc32 cpuid"
+_NEW = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
 CORES: Mapping[str, Core] = {
-    "a53": Core("0xd03", "0x0", _OLD),
-    "a72": Core("0xd08", "0x0", _OLD),
-    "a76": Core("0xd0b", "0x4", "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"),
+    "a53": Core("0xd03", "0x0", _OLD, 1_400_000, ("32x4", "512x16", "0x1")),
+    "a72": Core("0xd08", "0x0", _OLD, 1_800_000, ("32x2", "1024x16", "0x1")),
+    "a76": Core("0xd0b", "0x4", _NEW, 2_400_000, ("64x4", "512x8", "2048x16")),
 }
 
 
@@ -102,19 +107,38 @@ def python(folder: Path) -> Path:
 
 def view(folder: Path, core: str, at: Path) -> None:
     """Make ``at`` the root that a program on ``core`` sees: links into ``folder``, and /proc/cpuinfo and /sys that name the core."""
-    known, cpus = CORES[core], at / "sys/devices/system/cpu"
-    for made in (cpus, at / "proc"):
+    known, root = CORES[core], folder.resolve() / "root"
+    for made in (at, at / "proc"):
         made.mkdir(parents=True, exist_ok=True)
-    root = folder.resolve() / "root"
-    links = {**{name: root / name for name in ("bin", "etc", "lib", "usr")}, "wheels": folder.resolve() / "wheels"}
-    for name, target in links.items():
+    for name, target in {**{name: root / name for name in ("bin", "etc", "lib", "usr")}, "wheels": folder.resolve() / "wheels"}.items():
         (at / name).unlink(missing_ok=True)
         (at / name).symlink_to(target)
     entries = [f"processor\t: {i}\nBogoMIPS\t: 108.00\nFeatures\t: {known.features}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
                f"CPU variant\t: {known.variant}\nCPU part\t: {known.part}\nCPU revision\t: 1\n" for i in range(4)]
     (at / "proc" / "cpuinfo").write_text("\n".join(entries), encoding="ascii")
-    for name in ("possible", "present"):
-        (cpus / name).write_text("0-3\n", encoding="ascii")
+    for name, text in _system(known).items():
+        path = at / "sys/devices/system/cpu" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n", encoding="ascii")
+
+
+def _system(core: Core) -> dict[str, str]:
+    """What /sys/devices/system/cpu says of a board of four cores, by path."""
+    files = {"possible": "0-3", "present": "0-3", "online": "0-3", "kernel_max": "255"}
+    for cpu in range(4):
+        own = {"topology/core_id": str(cpu), "topology/physical_package_id": "0", "topology/cluster_id": "0",
+               "topology/core_siblings_list": "0-3", "topology/package_cpus_list": "0-3", "topology/cluster_cpus_list": "0-3",
+               "topology/thread_siblings_list": str(cpu), "topology/core_cpus_list": str(cpu),
+               "cpufreq/cpuinfo_max_freq": str(core.clock_khz), "cpufreq/cpuinfo_min_freq": "600000"}
+        sizes = [size.split("x") for size in core.caches]
+        for level, (kib, ways) in enumerate(sizes, 1):
+            if kib != "0":
+                index = f"cache/index{level if level > 1 else 0}"  # index1 is L1's instructions
+                own |= {f"{index}/level": str(level), f"{index}/size": f"{kib}K", f"{index}/ways_of_associativity": ways,
+                        f"{index}/coherency_line_size": "64", f"{index}/type": "Unified" if level > 1 else "Data",
+                        f"{index}/shared_cpu_list": str(cpu) if level == 1 or (level == 2 and sizes[2][0] != "0") else "0-3"}
+        files |= {f"cpu{cpu}/{name}": text for name, text in own.items()}
+    return files
 
 
 def command(folder: Path, core: str, at: Path, variables: Mapping[str, str] | None = None, options: Sequence[str] = (),

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # run as a program, or imported from another folder's
-from plugin import CACHES, PluginError, arguments, build, digest
+from plugin import PluginError, arguments, build, digest
 
 from edgelr.devices.sysroot import CORES, WHEELS, command, prepare, python, qemu, view
 
@@ -95,7 +95,7 @@ def events(files: Sequence[tuple[str, bytes]], core: str, runtime: str, environm
 
 def _key(data: bytes, core: str, runtime: str, cold: bool) -> str:
     """All that a result depends on."""
-    parts = [hashlib.sha256(data).hexdigest(), core, runtime, str(cold), *WHEELS, *CACHES[core], _emulator(), digest(),
+    parts = [hashlib.sha256(data).hexdigest(), core, runtime, str(cold), *WHEELS, _emulator(), digest(),
              hashlib.sha256(GUEST.read_bytes()).hexdigest(), str(CORES[core])]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -136,7 +136,7 @@ def _count(left: Mapping[str, bytes], core: str, runtime: str, emulator: Path, c
         (job / "warm").write_bytes(warming(runtime))
         for number, data in enumerate(left.values(), _FIRST):
             (job / str(number)).write_bytes(data)
-        options = ["-R", _ADDRESSES, "-seed", "1", *arguments(build(Path(tempfile.gettempdir()) / "edgelr-armcount"), out, CACHES[core])]
+        options = ["-R", _ADDRESSES, "-seed", "1", *arguments(build(Path(tempfile.gettempdir()) / "edgelr-armcount"), out, CORES[core].caches)]
         start = command(emulator, core, work / "root", {"PYTHONHASHSEED": "0"}, options, f"/proc/self/fd/{_PYTHON_FD}")
         argv = ["setarch", "-R", *start, "/guest/guest.py", runtime, "cold" if cold else "warm", str(_FIRST), str(_FIRST + len(left))]
         counted, keys = 1, list(left)  # the first region is the warming's

@@ -1,20 +1,12 @@
-"""Builds the counting plugin from ``armcount.c`` and names the caches that it models."""
+"""Builds the counting plugin from ``armcount.c``, and the options that load it."""
 from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from shutil import which
 
 SOURCE = Path(__file__).with_name("armcount.c")
-# KiB x ways of L1D, L2 and L3. Arm's technical reference manuals give the range of each core; sizes are those of the boards that such
-# cores are known by: Raspberry Pi 3 and Zero 2 W (A53), 4 (A72), 5 (A76; its 2 MB of L3 are shared by four cores).
-CACHES: Mapping[str, tuple[str, str, str]] = {
-    "a53": ("32x4", "512x16", "0x1"),
-    "a72": ("32x2", "1024x16", "0x1"),
-    "a76": ("64x4", "512x8", "2048x16"),
-}
 
 
 class PluginError(Exception):
