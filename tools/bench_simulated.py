@@ -7,6 +7,7 @@ run goes on where it was. --rates FILE writes the fitted rates that the shipped 
 """
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections import defaultdict
@@ -70,9 +71,14 @@ def grouped(found: Sequence[Row], by: Callable[[Published], tuple[Any, ...]]) ->
     return dict(sorted(groups.items()))
 
 
+def family(network: str) -> str:
+    """A network's name without its width, its number and its resolution: "mobilenet_v1_0.5/128" is of "mobilenet_v1"."""
+    return re.sub(r"(_\d\.\d+|(?<=lite)\d)?/\d+$", "", network)
+
+
 def grids(found: Sequence[Row]) -> dict[tuple[Any, ...], list[Row]]:
     """Rows that differ in nothing but the network, five at least."""
-    same = grouped(found, lambda r: (r.device, r.numbers, f"{r.threads}", r.source, r.network.split("/")[0].rstrip("_.0123456789")))
+    same = grouped(found, lambda r: (r.device, r.numbers, f"{r.threads}", r.source, family(r.network)))
     return {k: v for k, v in same.items() if len(v) >= 5}
 
 

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from bench_table import parser, publish, table, tell
 from elsewhere import HERE, Job, Place, run_at
-from environments import CORES, AbsentError, arm, x86
+from environments import AbsentError, arm, x86
 from golden_files import Row, compared, onnx_jobs, tflite_jobs, worst
 from nets import resnet20
 
+from edgelr.devices.sysroot import CORES
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.graph import capture
 from edgelr.quantization import observe, quantize

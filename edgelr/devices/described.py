@@ -21,6 +21,11 @@ _CORES = {
     (0x51, 0x804): "cortex-a76", (0x51, 0x805): "cortex-a55",
 }  # fmt: skip
 
+# Seen on QEMU 7.2's board "virt" (Linux, Documentation/devicetree/bindings/arm/linux,dummy-virt.yaml and firmware/qemu,fw-cfg-mmio.yaml);
+# by QEMU's hw/arm/virt.c and target/i386/cpu.c; by Android's emulator.
+_EMULATORS = ("linux,dummy-virt", "fw-cfg", "QEMU Virtual Machine", "QEMU TCG CPU", "ro.kernel.qemu", "ro.boot.qemu")
+_VIRTUAL = "KVM Virtual Machine"  # also by hw/arm/virt.c: programs run on the processor itself
+
 
 @dataclass(frozen=True)
 class Cpu:
@@ -35,7 +40,7 @@ class Cpu:
 @dataclass(frozen=True)
 class Described:
     """``board`` is the model's name where the system tells it. ``runtimes``: the version by "litert" and "onnxruntime", ``packages`` the
-    package it is from ("ai-edge-litert", "tflite-runtime"); only those that the device's Python has. ``pinned``: where files run."""
+    package it is from ("ai-edge-litert", "tflite-runtime"); only those that the device's Python has. ``pinned``: where files run. ``signs``: what device tree, firmware and Android say of its make."""
 
     board: str
     machine: str
@@ -47,6 +52,19 @@ class Described:
     runtimes: Mapping[str, str]
     packages: Mapping[str, str]
     pinned: tuple[int, ...]
+    signs: tuple[str, ...] = ()
+
+    @property
+    def emulator(self) -> str:
+        """The sign by which it isn't a device but a program that acts as one; "" where there is none.
+
+        QEMU's models of real boards are given those boards' own device trees, and show no sign. Nor can a virtual board without firmware
+        be told from an emulated one: neither has a device's times.
+        """
+        told = (*self.signs, *(cpu.core for cpu in self.cpus))
+        if any(_VIRTUAL in sign for sign in told):
+            return ""
+        return next((sign for sign in told if any(word in sign for word in _EMULATORS)), "")
 
     @property
     def core(self) -> str:
@@ -82,6 +100,7 @@ def described(answer: Answer) -> Described:
         {name: version for name, (_, version) in pairs.items()},
         {name: package for name, (package, _) in pairs.items()},
         tuple(int(n) for n in answer.numbers("pinned")[:256]),
+        tuple(shown(str(sign), 60) for sign in answer.items("signs")[:32]),
     )
 
 

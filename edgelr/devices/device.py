@@ -29,8 +29,8 @@ class Device:
 
     ``cpus``: the processors to run on; "big" are the fastest that are enough for the threads, None leaves it to the system. ``root`` is
     where /sys and /proc are there. All methods raise ``DeviceError`` if the device can't be reached, the link is lost, its answer can't
-    be read or what it needs isn't installed there; ``MeasurementError`` for times that can't be, and for all times of a device without
-    a clock of its own (an emulator); ``BadInputError`` for a file that the runtime refuses.
+    be read or what it needs isn't installed there; ``MeasurementError`` for times that can't be, and for all times of an emulator,
+    known by its transport or by what it says of itself; ``BadInputError`` for a file that the runtime refuses.
     """
 
     def __init__(self, transport: Transport, *, cpus: Sequence[int] | Literal["big"] | None = "big", root: str = "/") -> None:
@@ -38,6 +38,7 @@ class Device:
         self._jobs = Jobs(transport, cpus, root)
         self.address = shown(transport.address)
         self.timed = bool(getattr(transport, "timed", True))
+        self._sign = ""
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +55,10 @@ class Device:
         hosts = [answer for answer in self._jobs.start("describe", runtime, seconds=START_S) if answer.kind == "host"]
         if not hosts:
             raise DeviceError("The device didn't tell what it is.")
-        return described(hosts[0])
+        told = described(hosts[0])
+        self._sign = told.emulator
+        self.timed = self.timed and not self._sign
+        return told
 
     def measure(
         self,

@@ -1,6 +1,6 @@
 """Emulated Arm cores: Debian's arm64 Python and the runtimes' aarch64 wheels in a folder, run by QEMU's user mode.
 
-The folder is made by ``prepare`` and by nothing else; it downloads about 100 MB. Nothing is installed, no right of an administrator is used.
+The folder is made by ``prepare`` and by nothing else; it downloads about 100 MB. Nothing is installed, no rights are needed.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WHEELS = ("ai-edge-litert==2.3.0", "onnxruntime==1.31.1", "numpy==2.4.6")
 _PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
 _PACKAGES = ("python3", "libstdc++6", "libgomp1", "libatomic1")
 _MARK = ".ready"
-MAKE = "edgelr doctor --emulator FOLDER makes it (about 100 MB of downloads from Debian and PyPI), or EDGELR_EMULATOR names one made before"
+MAKE = "edgelr doctor --emulator FOLDER makes it (about 100 MB from Debian and PyPI); EDGELR_EMULATOR names one that was made before."
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def found() -> Path:
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "edgelr"
     folder = Path(os.environ.get("EDGELR_EMULATOR") or Path(os.environ.get("EDGELR_HOME") or data) / "emulator")
     if not ready(folder):
-        raise DeviceError(f"There is no emulator in {folder}.", "an emulated device runs Debian's arm64 Python, which is not there", MAKE)
+        raise DeviceError(f"There is no emulator in {folder}.", "Debian's arm64 Python, which an emulated core runs, isn't there.", MAKE)
     return folder
 
 
@@ -70,21 +70,23 @@ def prepare(folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
         return
     ours = {_MARK, "root", "wheels", "apt", *CORES}
     if folder.exists() and (not folder.is_dir() or {p.name for p in folder.iterdir()} - ours):
-        raise DeviceError(f"{folder} holds other things.", "an emulator needs a folder of its own", "name an empty or a new folder")
+        raise DeviceError(f"{folder} holds other things.", "an emulator needs a folder of its own.", "name an empty or a new folder.")
     qemu()
     for name in ours:
         if (folder / name).is_dir():
             rmtree(folder / name)
     tell("Debian's arm64 Python: downloading and unpacking")
-    _debian(folder / "apt", folder / "root")
+    unpack(folder / "apt", folder / "root", _PACKAGES)
     tell(f"wheels for aarch64: {', '.join(WHEELS)}")
     chosen = [a for p in _PLATFORMS for a in ("--platform", f"{p}_aarch64")]
+    version = python(folder).name.removeprefix("python")
     _call([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "wheels"), "--no-deps", "--no-compile",
-           "--only-binary=:all:", "--python-version", python(folder).name.removeprefix("python"), "--implementation", "cp", *chosen, *WHEELS])
+           "--only-binary=:all:", "--python-version", version, "--implementation", "cp", *chosen, *WHEELS])
     tell("first start")
-    view(folder, "a72", folder / "a72")
     first = "import json, random, tempfile, numpy, ai_edge_litert.interpreter, onnxruntime"  # leaves its bytecode for all later starts
-    _call([*command(folder, "a72", folder / "a72", {"PYTHONDONTWRITEBYTECODE": ""}), "-c", first])
+    for core in CORES:
+        view(folder, core, folder / core)
+        _call([*command(folder, core, folder / core, {"PYTHONDONTWRITEBYTECODE": ""}), "-c", first])
     rmtree(folder / "apt")
     (folder / _MARK).write_text("\n".join(WHEELS), encoding="utf-8")
 
@@ -93,7 +95,7 @@ def qemu() -> str:
     """The emulator's path. Raises ``DeviceError`` naming Debian's package."""
     path = which("qemu-aarch64") or which("qemu-aarch64-static")
     if path is None:
-        raise DeviceError("qemu-aarch64 is not installed.", "it is what runs programs of Arm cores here", "install Debian's package qemu-user")
+        raise DeviceError("qemu-aarch64 is not installed.", "it runs programs of Arm cores here.", "install Debian's package qemu-user.")
     return path
 
 
@@ -101,21 +103,22 @@ def python(folder: Path) -> Path:
     """The arm64 Python. Raises ``DeviceError`` where there is none."""
     found = sorted((folder / "root" / "usr" / "bin").glob("python3.[0-9]*"))
     if not found:
-        raise DeviceError(f"{folder} has no Python.", "the folder is not whole", MAKE)
+        raise DeviceError(f"{folder} has no Python.", "the folder isn't whole.", MAKE)
     return found[-1]
 
 
 def view(folder: Path, core: str, at: Path) -> None:
     """Make ``at`` the root that a program on ``core`` sees: links into ``folder``, and /proc/cpuinfo and /sys that name the core."""
     known, root = CORES[core], folder.resolve() / "root"
-    for made in (at, at / "proc"):
-        made.mkdir(parents=True, exist_ok=True)
+    (at / "proc").mkdir(parents=True, exist_ok=True)
     for name, target in {**{name: root / name for name in ("bin", "etc", "lib", "usr")}, "wheels": folder.resolve() / "wheels"}.items():
         (at / name).unlink(missing_ok=True)
         (at / name).symlink_to(target)
     entries = [f"processor\t: {i}\nBogoMIPS\t: 108.00\nFeatures\t: {known.features}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
                f"CPU variant\t: {known.variant}\nCPU part\t: {known.part}\nCPU revision\t: 1\n" for i in range(4)]
     (at / "proc" / "cpuinfo").write_text("\n".join(entries), encoding="ascii")
+    (at / "proc" / "device-tree").mkdir(exist_ok=True)
+    (at / "proc" / "device-tree" / "model").write_text(f"emulated Cortex-{core.upper()}", encoding="ascii")
     for name, text in _system(known).items():
         path = at / "sys/devices/system/cpu" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +129,7 @@ def _system(core: Core) -> dict[str, str]:
     """What /sys/devices/system/cpu says of a board of four cores, by path."""
     files = {"possible": "0-3", "present": "0-3", "online": "0-3", "kernel_max": "255"}
     for cpu in range(4):
-        own = {"topology/core_id": str(cpu), "topology/physical_package_id": "0", "topology/cluster_id": "0",
+        own = {"cpu_capacity": "1024", "topology/core_id": str(cpu), "topology/physical_package_id": "0", "topology/cluster_id": "0",
                "topology/core_siblings_list": "0-3", "topology/package_cpus_list": "0-3", "topology/cluster_cpus_list": "0-3",
                "topology/thread_siblings_list": str(cpu), "topology/core_cpus_list": str(cpu),
                "cpufreq/cpuinfo_max_freq": str(core.clock_khz), "cpufreq/cpuinfo_min_freq": "600000"}
@@ -147,33 +150,34 @@ def command(folder: Path, core: str, at: Path, variables: Mapping[str, str] | No
 
     ``variables`` are added to the environment there, ``options`` to QEMU's; ``program``: another path to the same Python.
     """
-    own = {"PYTHONPATH": "/wheels", "PYTHONHOME": "/usr", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    own = {"PYTHONPATH": "/wheels", "PYTHONHOME": "/usr", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
+           "OMP_NUM_THREADS": "1"}
     given = [a for name, value in {**own, **(variables or {})}.items() for a in ("-E", f"{name}={value}")]
     start = python(folder)
     return [qemu(), "-cpu", f"cortex-{core}", "-L", str(at), "-U", "OPENBLAS_CORETYPE", "-0", start.name, *given, *options,
             program or str(start)]
 
 
-def _debian(work: Path, root: Path) -> None:
-    """Unpack Debian's arm64 Python into ``root``, with lists and downloads in ``work``."""
+def unpack(work: Path, root: Path, packages: Sequence[str]) -> None:
+    """Unpack Debian's arm64 packages and all they depend on into ``root``, with lists and downloads in ``work``."""
     if which("apt-get") is None or which("dpkg-deb") is None:
-        raise DeviceError("Debian's packages can't be had here.", "apt-get or dpkg-deb is missing", "make the folder on Debian or Ubuntu")
+        raise DeviceError("Debian's packages can't be had here.", "apt-get or dpkg-deb is missing.", "make the folder on Debian.")
     state, cache = work / "state", work / "cache"
     for made in (state / "lists" / "partial", cache / "archives" / "partial", root):
         made.mkdir(parents=True)
-    options = {"APT::Architecture": "arm64", "APT::Architectures": "arm64", "Dir::State": state.resolve(), "Dir::State::status": "/dev/null",
-               "Dir::Cache": cache.resolve(), "Acquire::Languages": "none", "Debug::NoLocking": "1"}
+    options = {"APT::Architecture": "arm64", "APT::Architectures": "arm64", "Dir::State": state.resolve(),
+               "Dir::State::status": "/dev/null", "Dir::Cache": cache.resolve(), "Acquire::Languages": "none", "Debug::NoLocking": "1"}
     apt = ["apt-get", "-qq", *(a for name, value in options.items() for a in ("-o", f"{name}={value}"))]
     _call([*apt, "update"])
-    _call([*apt, "install", "--yes", "--no-install-recommends", "--download-only", *_PACKAGES])
+    _call([*apt, "install", "--yes", "--no-install-recommends", "--download-only", *packages])
     for package in sorted((cache / "archives").glob("*.deb")):
         _call(["dpkg-deb", "--extract", str(package), str(root)])
 
 
 def _call(argv: list[str]) -> None:
     try:
-        subprocess.run(argv, check=True, capture_output=True, text=True, timeout=900)
+        subprocess.run(argv, check=True, capture_output=True, text=True, timeout=900)  # noqa: S603 (lists, no shell)
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", "") or str(error)).strip()
         raise DeviceError("The emulator could not be made.", f"{Path(argv[0]).name}: {' '.join(said.splitlines()[-1:])}",
-                          "see that Debian's and Python's package servers can be reached", detail=said) from error
+                          "see that Debian's and Python's package servers can be reached.", detail=said) from error

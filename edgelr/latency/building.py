@@ -67,12 +67,13 @@ def build(
         tell(f"{len(every) - len(missing)} of {len(every)} rows are known already")
     added = 0
     try:
-        state.measure(missing[:TRIAL])
-        seconds = (clock() - start) / max(min(len(missing), TRIAL), 1)
-        left = len(missing) - TRIAL
-        if left > 0:
-            tell(_estimate(left, seconds, minutes))
-        state.measure(missing[TRIAL:])
+        state.measure(missing[:1])  # what is done once only, such as putting the harness there, isn't counted
+        begun = clock()
+        state.measure(missing[1:TRIAL])
+        left = missing[TRIAL:]
+        if left:
+            tell(_estimate(len(left), state.first - begun, (clock() - state.first) / max(TRIAL - 2, 1), minutes))
+        state.measure(left)
         for _ in range(_ROUNDS):
             more = () if state.over else refined(state.table(), tolerance, ceil(_SHARE * len(rows)))
             more = tuple(o for o in more if o not in rows)
@@ -101,7 +102,7 @@ class _State:
     ) -> None:
         self._head, self._rows, self._edited, self._source = head, rows, edited, source
         self._save, self._clock, self._end, self._kept = save, clock, end, clock()
-        self.measured = 0
+        self.measured, self.first = 0, clock()
 
     @property
     def over(self) -> bool:
@@ -113,16 +114,19 @@ class _State:
 
     def measure(self, operations: Sequence[Operation]) -> int:
         """Rows for these, until the time is over; how many came."""
-        before = self.measured
+        before = portion = self.measured
         for begin in range(0, len(operations), PORTION):
             for row in self._source.rows(operations[begin : begin + PORTION]):
                 self._rows[row.operation] = row
                 self.measured += 1
+                if self.measured == portion + 1:
+                    self.first = self._clock()
                 if self._clock() - self._kept > KEPT_EVERY_S:
                     self._save(self.table())
                     self._kept = self._clock()
                 if self.over:
                     return self.measured - before
+            portion = self.measured
         return self.measured - before
 
 
@@ -178,10 +182,12 @@ def _check_same(old: Head, new: Head) -> None:
             )
 
 
-def _estimate(rows: int, seconds_a_row: float, minutes: float) -> str:
-    whole = rows * seconds_a_row / 60
+def _estimate(rows: int, start_s: float, seconds_a_row: float, minutes: float) -> str:
+    """From a trial: the seconds until a portion's first row, and between rows."""
+    each = seconds_a_row + start_s / PORTION
+    whole = rows * each / 60
     told = f"{rows} more rows take about {max(whole, 0.1):.1f} minutes"
     if minutes and whole > minutes:
-        fit = int(minutes * 60 / seconds_a_row)
-        told += f"; in {minutes:g} minutes about {min(fit, rows)} of them, the coarse ones first. Run it again to go on"
+        fit = min(int(minutes * 60 / each), rows)
+        told += f"; in {minutes:g} minutes about {fit} of them, the coarse ones first. Run it again to go on"
     return told

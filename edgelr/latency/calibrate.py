@@ -16,6 +16,7 @@ from edgelr.vocabulary import Format, Numbers
 # published times on Raspberry Pis of one model, by their factors against counted cycles (docs/benchmarks/simulated.md).
 SPREAD_ALL, SPREAD_FORMATS, SPREAD_FILES = 0.3, 0.2, 0.07
 FACTORS = (0.1, 10.0)
+_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,12 @@ def priced(name: str, data: bytes, format: Format, measured_us: float, pricer: P
 
 
 def calibrate(table: Table, files: Sequence[Whole], board: str) -> Calibrated:
-    """The table with its times multiplied so that it fits the files best, by least squares on the relative error.
+    """The table with its times multiplied so that it fits the files best.
 
-    A factor for all and one for each number format, drawn towards 1 and towards each other the more, the fewer the files are: ridge
-    regression with the spreads above. ``how`` stays: simulated times stay simulated. The band becomes the largest error of a file that
-    was left out. Raises BadInputError for latencies that can't be a board's of this kind.
+    A factor for all and one for each number format, drawn towards 1 and towards each other the more, the fewer the files are: the most
+    likely ones where logarithms of factors and of files' errors are normal with the spreads above. ``how`` stays: simulated times stay
+    simulated. The band becomes the largest error of a file that was left out. Raises BadInputError for latencies that can't be those of
+    a board of this kind.
     """
     if not files:
         raise BadInputError("There is nothing to calibrate by.", "no file was given.", "--measured model.tflite:12.3ms")
@@ -82,13 +84,20 @@ def calibrate(table: Table, files: Sequence[Whole], board: str) -> Calibrated:
 
 
 def _fit(files: Sequence[Whole]) -> dict[str, float]:
-    """Factors: that of all, plus a difference for each number format that the files have."""
+    """Factors: that of all, times one for each number format that the files have; the most likely ones by Gauss-Newton on logarithms."""
     formats = sorted({n for f in files for n in f.priced_us})
-    shares = np.array([[f.table_us / f.measured_us, *(f.priced_us.get(n, 0.0) / f.measured_us for n in formats)] for f in files])
-    drawn = np.diag([SPREAD_FILES / SPREAD_ALL, *([SPREAD_FILES / SPREAD_FORMATS] * len(formats))])
-    wanted = np.concatenate([np.ones(len(files)), [SPREAD_FILES / SPREAD_ALL], np.zeros(len(formats))])
-    found, *_ = np.linalg.lstsq(np.vstack([shares, drawn]), wanted, rcond=None)
-    return {"all": float(found[0]), **{n: float(found[0] + d) for n, d in zip(formats, found[1:], strict=True)}}
+    spreads = np.array([SPREAD_ALL, *([SPREAD_FORMATS] * len(formats))])
+    parts = np.array([[f.call_us, *(f.priced_us.get(n, 0.0) for n in formats)] for f in files])
+    measured = np.log([f.measured_us for f in files])
+    logs = np.zeros(1 + len(formats))
+    for _ in range(_STEPS):
+        us = parts * np.exp(logs[0] + np.array([0.0, *logs[1:]]))
+        whole = us.sum(axis=1)
+        slopes = np.column_stack([np.ones(len(files)), us[:, 1:] / whole[:, None]]) / SPREAD_FILES
+        off = (measured - np.log(whole)) / SPREAD_FILES
+        step, *_ = np.linalg.lstsq(np.vstack([slopes, np.diag(1 / spreads)]), np.concatenate([off, -logs / spreads]), rcond=None)
+        logs = logs + step
+    return {"all": float(np.exp(logs[0])), **{n: float(np.exp(logs[0] + d)) for n, d in zip(formats, logs[1:], strict=True)}}
 
 
 def _off(file: Whole, factors: Mapping[str, float]) -> float:

@@ -39,6 +39,12 @@ class Family:
         """Which coordinate is the output channels: the one with the kernel's step."""
         return next((i for i, name in enumerate(self.sizes) if name == "output channels"), None)
 
+    @property
+    def tiled(self) -> int | None:
+        """Which coordinate kernels with weights take in tiles."""
+        weighted = self.channels is not None and self.op not in ("depthwise", "maxpool", "avgpool")
+        return next((i for i, name in enumerate(self.sizes) if name in ("output pixels", "rows")), None) if weighted else None
+
     def __str__(self) -> str:
         """In words, for a plot's title: "conv 3x3 stride 2 int8"."""
         area = "x".join(map(str, self.kernel)) if self.kernel != (1, 1) or self.op in _WEIGHTED else ""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.op_times import OpTimes
 from edgelr.latency.pricer import Pricer
+from edgelr.latency.reorders import blocked
 from edgelr.vocabulary import Format
 
 # From the best known to the least: an operation of several parts is known as well as its worst.
 _BASES = ("row", "between", "beyond", "unlike")
+_NOTHING = ("zeros_like", "fill", "constantofshape", "shape")  # a few numbers, once in a call: as work on places, less than a row's error
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,16 @@ class FilePrice:
 
 
 def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
-    """The price of a file inside of which every operation costs what the table says, by name.
+    """The price of a file inside of which every operation costs what the table says, by name; work on places costs nothing.
 
     Raises what ``cut_operators`` raises.
     """
     us: dict[str, float] = {}
     basis: dict[str, str] = {}
-    for cut in cut_operators(data, format):
+    for cut in cut_operators(data, format, blocked=blocked(pricer.table)):
+        if cut.operation.detail == "index" or cut.operation.op in _NOTHING:
+            us.setdefault(cut.name, 0.0)
+            continue
         price = pricer.price(cut.operation)
         us[cut.name] = us.get(cut.name, 0.0) + cut.times * price.us
         basis[cut.name] = max(basis.get(cut.name, price.basis), price.basis, key=_BASES.index)

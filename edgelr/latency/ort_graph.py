@@ -63,7 +63,9 @@ class OrtGraph:
             out = node.output[0]
             shape, known = self.shapes.get(out, ()), written.get(node.name.removesuffix("_nchwc"), ())
             channels = own.get(next((v for v in node.input if v in own), ""), 0)
-            if node.domain == _BLOCKED and len(known) == 4:
+            if node.op_type == "ReorderInput":
+                own[out] = self.told[node.input[0]][-1 if _flag(node, "channels_last") else 1]
+            elif node.domain == _BLOCKED and len(known) == 4:
                 own[out] = known[1]
             elif channels and len(shape) == 4 and node.op_type != "ReorderOutput":
                 own[out] = channels
@@ -97,7 +99,12 @@ def _inferred(model: Any) -> Mapping[str, Shape]:
     from onnx import shape_inference
 
     graph = shape_inference.infer_shapes(model).graph
-    return {v.name: tuple(d.dim_value if d.HasField("dim_value") else 1 for d in v.type.tensor_type.shape.dim) for v in graph.value_info}
+    return {v.name: tuple(d.dim_value if d.HasField("dim_value") else 1 for d in v.type.tensor_type.shape.dim)
+            for v in (*graph.value_info, *graph.output)}
+
+
+def _flag(node: Any, name: str) -> bool:
+    return any(a.name == name and a.i for a in node.attribute)
 
 
 def load(data: bytes) -> Any:

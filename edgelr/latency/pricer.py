@@ -87,7 +87,8 @@ class Pricer:
             times: dict[tuple[int, ...], list[float]] = defaultdict(list)
             for place, us in on_step:
                 times[place].append(us)
-            surface = Surface(list(times), [fmean(us) for us in times.values()], step=step, stepped=channels, floor_us=self._floor_us)
+            means = [fmean(us) for us in times.values()]
+            surface = Surface(list(times), means, step=step, stepped=channels, tiled=family.tiled, floor_us=self._floor_us)
             self._surfaces[family] = surface, dict(zip(times, surface.smoothing, strict=True))
         return self._surfaces[family]
 

@@ -26,10 +26,13 @@ class RowSource(Protocol):
 
 
 class DeviceRows:
-    """Rows measured on ``device``. ``left_out`` says of each operation without a row why: no file of it, refused, not to be trusted."""
+    """Rows measured on ``device``. ``left_out`` says of each operation without a row why: no file of it, refused, not to be trusted.
 
-    def __init__(self, device: Device, format: Format, threads: int, evict_bytes: int = 0) -> None:
-        self._device, self._format, self._threads, self._evict_bytes = device, format, threads, evict_bytes
+    ``blocked``: the device takes ``.onnx`` files with ONNX Runtime's float layouts for x86-64. ``evict_bytes``: see ``Device.rows``.
+    """
+
+    def __init__(self, device: Device, format: Format, threads: int, *, blocked: bool = False, evict_bytes: int = 0) -> None:
+        self._device, self._format, self._threads, self._blocked, self._evict_bytes = device, format, threads, blocked, evict_bytes
         self._calls: list[float] = []
         self.left_out: dict[Operation, str] = {}
 
@@ -59,7 +62,7 @@ class DeviceRows:
     def _files(self, named: dict[str, Operation]) -> Iterator[tuple[str, bytes]]:
         for name, operation in named.items():
             try:
-                yield name, sample(operation, self._format)
+                yield name, sample(operation, self._format, blocked=self._blocked)
             except UnsupportedError as error:
                 self._leave_out(operation, error.why)
 

@@ -46,7 +46,7 @@ from edgelr.latency.sample_raw import RAW, Raw, flat
 from edgelr.vocabulary import Format
 
 _CLAMPS: dict[str, Clamp] = {"none": NO_CLAMP, "relu": RELU, "relu6": RELU6, "relu_n1_to_1": (-1.0, 1.0)}
-_IMAGES = {"conv", "depthwise", "conv_transpose", "maxpool", "mean", "resize_nearest", "resize_bilinear"}
+_IMAGES = {"reorder_input", "reorder_output", "conv", "depthwise", "conv_transpose", "maxpool", "mean", "resize_nearest", "resize_bilinear"}
 _AS_WRITTEN = {"matmul", "softmax", "layer_norm", "linear", "lstm", "gru"}
 
 
@@ -62,6 +62,8 @@ def make(operation: Operation, format: Format) -> Made:
     """Raises LookupError or ValueError where the graph has no such operation."""
     if operation.op in RAW[format] and (operation.op, operation.detail) != ("mean", "axes1x2"):
         return Made(Raw(operation), tuple(flat(s) for s in operation.inputs))
+    if operation.op in ("loop", "dynamic_update_slice"):
+        return _loop(operation)
     inputs = tuple(_torch(operation, s, format) for s in operation.inputs)
     op = _MAKERS[operation.op](operation, inputs, _torch(operation, operation.output, format))
     return Made(op if operation.activation == "none" else replace(op, clamp=_CLAMPS[operation.activation]), inputs)  # type: ignore[type-var]
@@ -118,6 +120,11 @@ def _linear(o: Operation, inputs: tuple[Shape, ...], y: Shape) -> Op:
     return Linear(torch.randn(y[-1], inputs[0][-1]), torch.randn(y[-1]))
 
 
+def _reorder(o: Operation, inputs: tuple[Shape, ...], y: Shape) -> Op:
+    c = y[0]
+    return Conv(torch.randn(c, c, 1, 1), torch.randn(c), (1, 1), (0, 0, 0, 0), (1, 1))
+
+
 def _maxpool(o: Operation, inputs: tuple[Shape, ...], y: Shape) -> Op:
     d = len(y) - 1
     return MaxPool(o.kernel[-d:], o.stride[-d:], _pads(o, inputs[0], y, (1,) * d))
@@ -172,6 +179,18 @@ def _recurrent(o: Operation, inputs: tuple[Shape, ...], y: Shape) -> Op:
     return kind(ih, hh, torch.randn(n), torch.randn(n))
 
 
+def _loop(o: Operation) -> Made:
+    """A recurrent layer with this loop, or with what writes the output in it: rows [steps, gates], and a state or the whole output."""
+    rows = next(s for s in o.inputs if s[0] > 1)
+    width = (o.inputs[1] if len(o.inputs) > 1 and len(rows) == 2 else o.output)[-1]
+    gates = 4 if o.op != "loop" else rows[-1] // width
+    kinds: dict[int, type[Recurrent]] = {4: Lstm, 3: Gru}
+    ih, hh = GateMatrix((torch.randn(gates * width, 8),)), GateMatrix((torch.randn(gates * width, width),))
+    zeros = torch.zeros(gates * width)
+    last = len(rows) == 3 and len(o.output) == 2  # ONNX's: only its last state is read
+    return Made(kinds[gates](ih, hh, zeros, zeros, form="loop", last=last), ((rows[0], 8),))
+
+
 def _plain(op: Op) -> Callable[[Operation, tuple[Shape, ...], Shape], Op]:
     return lambda o, inputs, y: op
 
@@ -187,5 +206,6 @@ _MAKERS: dict[str, Callable[[Operation, tuple[Shape, ...], Shape], Op]] = {
     "relu_n1_to_1": _plain(Requantize((-1.0, 1.0))),
     "softmax": lambda o, i, y: Softmax(len(y) - 1 if o.detail == "-" else _numbers(r"axis\d+", o.detail)[0] - 1),
     "resize_nearest": lambda o, i, y: Nearest(_factors(i, y)), "resize_bilinear": lambda o, i, y: Bilinear(_factors(i, y)),  # type: ignore[arg-type]
+    "reorder_input": _reorder, "reorder_output": _reorder,
     "layer_norm": _layer_norm, "instance_norm": _group_norm, "lstm": _recurrent, "gru": _recurrent,
 }  # fmt: skip

@@ -20,11 +20,16 @@ _FOLDS = 10
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the sum of products, in a geometric mean with the middle of the bounds
 _LEAST_US = 1e-3  # merged operations cost 0; relative errors need something
 _HULL_TOLERANCE = 0.1  # in natural logarithms of sizes: about 10 %
-_TILE = 8  # rows or pixels that a kernel takes at once: 4 to 8 in XNNPACK, up to 16 in MLAS
+_DEPTH = 8  # products that a kernel adds up at once, at most
+_TILES = (1, 4, 5, 6, 7, 8, 16)  # rows or pixels that a kernel takes at once, in XNNPACK and MLAS
+_CACHES = (2**14, 2**17, 2**20)  # numbers: weights beyond a cache are read again for each tile of rows
+_ROBUST = 3
+_CALM = 0.03  # relative errors below which a row counts fully; a disturbed one counts less
 
 
 class Surface:
-    """Fitted to ``us`` at ``places`` [n, d] (sizes from 1). ``stepped`` is the coordinate with the kernel's ``step``, if any has one.
+    """Fitted to ``us`` at ``places`` [n, d] (sizes from 1). ``stepped`` is the coordinate with the kernel's ``step``, if any has one,
+    ``tiled`` the one that kernels take in tiles: rows or pixels.
 
     ``floor_us`` is what a time can't be told from nothing by: errors are relative to the time and this together.
     ``left_out`` are the relative errors of points left out (the sum of products refitted without a tenth of them, bounds without each),
@@ -33,17 +38,25 @@ class Surface:
     """
 
     def __init__(
-        self, places: Sequence[Sequence[int]], us: Sequence[float], *, step: int = 1, stepped: int | None = None, floor_us: float = 0.0
+        self,
+        places: Sequence[Sequence[int]],
+        us: Sequence[float],
+        *,
+        step: int = 1,
+        stepped: int | None = None,
+        tiled: int | None = None,
+        floor_us: float = 0.0,
     ) -> None:
-        self._step, self._stepped, self._floor_us = max(step, 1), stepped, max(floor_us, _LEAST_US)
+        self._step, self._stepped, self._tiled, self._tile = max(step, 1), stepped, tiled, 1
+        self._floor_us = max(floor_us, _LEAST_US)
         points = self._on_step(np.asarray(places, np.float64).reshape(len(places), -1))
         self._logs = np.log(points)
         known = np.log(np.asarray(us, np.float64) + self._floor_us)
         self._known = _isotonic(self._logs, known)
         self.smoothing: tuple[float, ...] = tuple((np.exp(self._known) - np.exp(known)).tolist())
         self._growth = _growth(self._logs, self._known)
-        features = np.stack([self._features(p) for p in points])
-        self._scale = features.max(axis=0)
+        features = self._best_tiles(points)
+        self._scale = np.maximum(features.max(axis=0), 1e-12)
         self._weights = _fit(features / self._scale, self._known)
         self._share, self.left_out = self._leave_out(features / self._scale)
         self.error = float(np.mean(self.left_out))
@@ -81,13 +94,34 @@ class Surface:
         rounded[..., self._stepped] = np.ceil(points[..., self._stepped] / self._step) * self._step
         return rounded
 
+    def _best_tiles(self, points: Floats) -> Floats:
+        """The features of all points with the tile that explains the times best, which is kept."""
+        if self._tiled is None or len(points) < 3 * len(_TILES):
+            return np.stack([self._features(p) for p in points])
+        times, found = np.exp(self._known), []
+        for tile in _TILES:
+            self._tile = tile
+            features = np.stack([self._features(p) for p in points])
+            scaled = features / np.maximum(features.max(axis=0), 1e-12)
+            weights = _weights(scaled, times, np.ones(len(times)))
+            found.append((float(np.abs(scaled @ weights / times - 1).sum()), tile, features))
+        _, self._tile, best = min(found, key=lambda f: f[:2])
+        return best
+
     def _features(self, point: Floats) -> Floats:
-        """Products of any of the sizes, each as it is or rounded up to tiles."""
-        ways = []
+        """Products of any of the sizes, each as it is or rounded up to tiles; and weights beyond caches, alone and for each tile."""
+        ways, tiles_of_rows = [], 1.0
         for i, size in enumerate(point):
-            tiles = (2 * self._step, 4 * self._step) if i == self._stepped else (_TILE,)
+            tiles = (2 * self._step, 4 * self._step) if i == self._stepped else (self._tile if i == self._tiled else _DEPTH,)
             ways.append([1.0, size, *(np.ceil(size / t) * t for t in tiles if t > 1)])
-        return np.array([np.prod(way) for way in product(*ways)])
+            if i == self._tiled:
+                tiles_of_rows = float(np.ceil(size / self._tile))
+        features = [float(np.prod(way)) for way in product(*ways)]
+        if self._tiled is not None and self._stepped is not None:
+            weights = float(np.prod(point) / point[self._tiled])
+            over = [max(weights - cache, 0.0) for cache in _CACHES]
+            features = [*over, *(o * tiles_of_rows for o in over), *features]  # the product of all stays the last one
+        return np.array(features)
 
     def _bounds(self, log: Floats) -> tuple[float, float]:
         apart = log - self._logs
@@ -139,14 +173,22 @@ def _growth(logs: Floats, known: Floats) -> Floats:
 
 
 def _fit(features: Floats, known: Floats) -> Floats:
-    """Non-negative coefficients by least squares on the relative error."""
+    """Non-negative coefficients with small relative errors: least squares, again with rows that are far off counting less."""
     times = np.exp(known)
     if len(times) < 3:  # too few to tell what costs what: proportional to the work
         weights = np.zeros(features.shape[1])
         weights[-1] = float(np.mean(times / features[:, -1]))
         return weights
+    count = np.ones(len(times))
+    for _ in range(_ROBUST):
+        weights = _weights(features, times, count)
+        count = 1 / np.sqrt(np.maximum(np.abs(features @ weights / times - 1), _CALM) / _CALM)
+    return _weights(features, times, count)
+
+
+def _weights(features: Floats, times: Floats, count: Floats) -> Floats:
     distinct = np.unique(np.round(features, 12), axis=1, return_index=True)[1]
-    some, _ = nnls(features[:, distinct] / times[:, None], np.ones(len(times)), maxiter=100 * len(distinct))
+    some, _ = nnls(features[:, distinct] * (count / times)[:, None], count, maxiter=100 * len(distinct))
     weights = np.zeros(features.shape[1])
     weights[distinct] = some
     return weights

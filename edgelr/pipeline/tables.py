@@ -33,6 +33,7 @@ from edgelr.vocabulary import Format, Numbers
 Tell = Callable[[str], None]
 # A sum of rows against a whole file, beside what rows that are left out are predicted by: docs/benchmarks/predicted.md.
 IN_NETWORK = 0.05
+ENOUGH = 8  # rows of a family, for what is predicted when one is left out to say anything
 FORMATS: dict[str, Format] = {runtime: format for format, runtime in RUNTIMES.items()}
 
 
@@ -61,11 +62,12 @@ def build_tables(
             step = target.rank_steps[RUNTIMES[format]]
             file = Path(out) if out else own_file(target.name, RUNTIMES[format])
             known = load_table(file) if file.exists() else None
-            source = DeviceRows(device, format, target.threads)
+            told = device.describe(RUNTIMES[format])
+            source = DeviceRows(device, format, target.threads, blocked=_blocked(told, format))
             tell(f"{RUNTIMES[format]}: measuring operations on {device.address}, kept in {file}")
             built = build(
-                _head(target, device.describe(RUNTIMES[format]), format),
-                _wanted(settings, format, numbers, step),
+                _head(target, told, format),
+                _wanted(settings, format, numbers, step, _blocked(told, format)),
                 source,
                 known=known,
                 minutes=minutes / len(formats),
@@ -87,7 +89,9 @@ def verify_table(text: str, *, runtime: str, path: str = "", rows: int = 30, see
             if found is None:
                 continue
             tell(f"{RUNTIMES[format]}: measuring {min(rows, len(found.table.rows))} rows of {found.path} again")
-            done.append((found, verify(found.table, DeviceRows(device, format, target.threads), count=rows, seed=seed)))
+            blocked = _blocked(device.describe(RUNTIMES[format]), format)
+            source = DeviceRows(device, format, target.threads, blocked=blocked)
+            done.append((found, verify(found.table, source, count=rows, seed=seed)))
         if not done:
             raise UsageError(f"{target.name} has no latency table to verify", "none was built or shipped", "edgelr table build")
         return done
@@ -142,7 +146,12 @@ def device_of(text: str, runtime: str, strict: bool) -> Iterator[tuple[Target, D
         machine.close()
 
 
-def _wanted(settings: Settings, format: Format, numbers: Sequence[Numbers], step: int) -> tuple[Operation, ...]:
+def _blocked(told: Described, format: Format) -> bool:
+    """Whether ONNX Runtime has float layouts of its own there: on x86-64."""
+    return format == "onnx" and told.machine.lower() in ("x86_64", "amd64")
+
+
+def _wanted(settings: Settings, format: Format, numbers: Sequence[Numbers], step: int, blocked: bool) -> tuple[Operation, ...]:
     if not settings.model:
         return tuple(o for n in numbers for o in grid(format, n))
     name, network = read_network(settings)
@@ -150,7 +159,7 @@ def _wanted(settings: Settings, format: Format, numbers: Sequence[Numbers], step
     found: list[Operation] = []
     for n in numbers:
         data = draft(graph, (format,), Precision({format: Form(n)}))[format]
-        found += operations_of_network((cut.operation for cut in cut_operators(data, format)), step)
+        found += operations_of_network((cut.operation for cut in cut_operators(data, format, blocked=blocked)), step)
     return tuple(dict.fromkeys(found))
 
 
@@ -166,13 +175,15 @@ def _head(target: Target, told: Described, format: Format) -> Head:
 
 
 def _banded(table: Table) -> Table:
-    """With the error to expect of a whole network: what its rows are predicted by when they are left out, weighed by their time."""
+    """With the error to expect of a whole network: how well its rows are predicted when they are left out, and sums of rows."""
     if not table.rows:
         raise BadInputError("No operation could be measured.", "the table would be empty.", "edgelr doctor; or another runtime: --runtime")
     pricer = Pricer(table)
-    errors = [pricer.surface(f).error for f in pricer.families if len(pricer.left_out(f)) >= 3]
-    typical = sorted(errors)[len(errors) // 2] if errors else 0.5
-    told = f"rows left out of their family are met to {typical:.1%} (median of {len(errors)} families), sums of rows to {IN_NETWORK:.0%}"
+    errors = [e for f in pricer.families if len(found := pricer.left_out(f)) >= ENOUGH for e in found.values()]
+    if not errors:
+        return replace(table, head=replace(table.head, band=0.5, band_from=f"no family has {ENOUGH} rows yet: not known"))
+    typical = sorted(errors)[len(errors) // 2]
+    told = f"rows left out are predicted to {typical:.1%} (median of {len(errors)}), and sums of rows are within {IN_NETWORK:.0%}"
     return replace(table, head=replace(table.head, band=round(typical + IN_NETWORK, 3), band_from=told))
 
 

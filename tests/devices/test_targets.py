@@ -71,3 +71,29 @@ def test_a_wrong_target_file_says_what_is_wrong(tmp_path: Path, old: str, new: s
     with pytest.raises(BadInputError) as error:
         load_target(written(tmp_path, GOOD.replace(old, new)))
     assert told in str(error.value) and "target.toml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("clock_ghz = 1500", "'clock_ghz' must be gigahertz"),
+        ("clock_ghz = 15.0", "'clock_ghz' must be gigahertz"),
+        ('features = ["sve"]', "'features' must be"),
+        ('numbers = ["int4"]', "'numbers' must be"),
+        ("numbers = []", "'numbers' must be"),
+        ("core = 72", "'core' must be a text"),
+        ('kernel = "cortex-a72"', "did you mean 'kernels'?"),
+    ],
+)
+def test_what_is_said_of_a_core_is_checked(tmp_path: Path, line: str, told: str) -> None:
+    with pytest.raises(BadInputError) as error:
+        load_target(written(tmp_path, GOOD.replace("[rank_steps]", f"{line}\n[rank_steps]")))
+    assert told in str(error.value)
+
+
+def test_a_core_its_clock_and_its_kernels_are_read(tmp_path: Path) -> None:
+    lines = 'core = "cortex-x1"\nclock_ghz = 2.8\nkernels = "cortex-a76"\nfeatures = ["dotprod"]\nnumbers = ["int8", "float"]\n[rank_steps]'
+    board = load_target(written(tmp_path, GOOD.replace("[rank_steps]", lines)))
+    assert (board.core, board.clock_ghz, board.kernels) == ("cortex-x1", 2.8, "cortex-a76")
+    assert board.features == ("dotprod",) and board.numbers == ("int8", "float")
+    assert load_target(written(tmp_path, GOOD)).numbers == ("int8", "dynamic", "float") and load_target(written(tmp_path, GOOD)).core == ""

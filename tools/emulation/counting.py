@@ -35,8 +35,8 @@ _ADDRESSES = "0x400000000"  # the guest's 16 GiB: it is given the same addresses
 class Events:
     """One call. The first five are instructions, each in one class alone; nop is in none. The others are lines of 64 bytes.
 
-    ``fp_mac``: fused multiply-adds and multiplications of floats, scalar or vector; ``int_mac``: dot products, matrix products, multiply-adds
-    and multiplications of integer vectors; ``fetched``: into that level from the next, ``written``: back to the next.
+    ``fp_mac``: fused multiply-adds and multiplications of floats, scalar or vector; ``int_mac``: dot products, matrix products,
+    multiply-adds and multiplications of integer vectors; ``fetched``: into that level from the next, ``written``: back to the next.
     """
 
     fp_mac: int
@@ -64,9 +64,10 @@ def events(files: Sequence[tuple[str, bytes]], core: str, runtime: str, environm
            cold: bool = True) -> list[Events]:
     """The events of one call of each (name, file), in order, on one thread of ``core`` ("a53", "a72", "a76").
 
-    ``runtime``: "litert" for .tflite, "onnxruntime" for .onnx. ``environments``: the folder of ``tools/environments.py``; the emulator is made in it
-    if need be. ``kept``: a folder of results, so that a run that was stopped goes on where it was. ``cold``: caches hold the inputs and
-    nothing else before the call (an operation inside a large network); without, what the call before left (a network run again and again).
+    ``runtime``: "litert" for .tflite, "onnxruntime" for .onnx. ``environments``: the folder of ``tools/environments.py``; the emulator is
+    made in it if need be. ``kept``: a folder of results, so that a run that was stopped goes on where it was. ``cold``: caches hold the
+    inputs and nothing else before the call (an operation inside a large network); without, what the call before left (a network run
+    again and again).
 
     Raises ``NotCountedError`` where a runtime refuses a file, after all others are counted; ``PluginError`` without gcc or setarch;
     ``DeviceError`` where the emulator can't be made.
@@ -116,7 +117,8 @@ def warming(runtime: str) -> bytes:
     from edgelr.quantization import quantize
 
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)]
+    model = nn.Sequential(*layers)
     graph = capture(model.eval(), (3, 8, 8))
     grids = quantize(graph, dict.fromkeys(graph.shapes, (-4.0, 4.0)))
     return tflite_bytes(grids) if runtime == "litert" else onnx_bytes(grids)
@@ -136,7 +138,8 @@ def _count(left: Mapping[str, bytes], core: str, runtime: str, emulator: Path, c
         (job / "warm").write_bytes(warming(runtime))
         for number, data in enumerate(left.values(), _FIRST):
             (job / str(number)).write_bytes(data)
-        options = ["-R", _ADDRESSES, "-seed", "1", *arguments(build(Path(tempfile.gettempdir()) / "edgelr-armcount"), out, CORES[core].caches)]
+        plugin = build(Path(tempfile.gettempdir()) / "edgelr-armcount")
+        options = ["-R", _ADDRESSES, "-seed", "1", *arguments(plugin, out, CORES[core].caches)]
         start = command(emulator, core, work / "root", {"PYTHONHASHSEED": "0"}, options, f"/proc/self/fd/{_PYTHON_FD}")
         argv = ["setarch", "-R", *start, "/guest/guest.py", runtime, "cold" if cold else "warm", str(_FIRST), str(_FIRST + len(left))]
         counted, keys = 1, list(left)  # the first region is the warming's
@@ -170,7 +173,8 @@ def _statuses(argv: Sequence[str], interpreter: Path) -> Iterator[tuple[int, int
                 yield number, status
             if child.wait():
                 said.seek(0)
-                raise PluginError(f"the emulated process ended with {child.returncode}: {said.read()[-500:].decode(errors='replace').strip()}")
+                why = said.read()[-500:].decode(errors="replace").strip()
+                raise PluginError(f"the emulated process ended with {child.returncode}: {why}")
         finally:
             child.kill()
             child.wait()

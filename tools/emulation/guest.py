@@ -2,9 +2,10 @@
 
     python guest.py RUNTIME cold|warm FIRST LAST
 
-RUNTIME is litert or onnxruntime; the files are /job/FIRST to /job/LAST, without the last. Prints the number and the wait status of each; why
-a runtime refused it is in /job/NUMBER.txt. Each file is run in a fork: what is counted doesn't depend on the files before it, and one that
-ends its process ends nothing else. /job/warm is run before: what it let the emulator translate need not be translated in each fork.
+RUNTIME is litert or onnxruntime; the files are /job/FIRST to /job/LAST, without the last. Prints the number and the wait status of
+each; why a runtime refused it is in /job/NUMBER.txt. Each file is run in a fork: what is counted doesn't depend on the files before it,
+and one that ends its process ends nothing else. /job/warm is run before: what it let the emulator translate need not be translated in
+each fork.
 With ``cold`` the caches are emptied after a first call and the inputs written again: weights come from memory, inputs from a cache, as
 inside a network. Without, the call before is left in the caches, as when a whole network runs again and again.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from pathlib import Path
 
 secrets.randbits = lambda bits: 1 << bits - 1  # NumPy seeds a generator with it: the size of that integer moved what was allocated later
 import numpy as np  # noqa: E402
@@ -83,18 +85,17 @@ def count(start, path, cold):
 
 def main():
     """The parent does the same for each file, whatever is in it: its forks begin alike."""
-    start, cold, first, last = {"litert": litert, "onnxruntime": onnxruntime}[sys.argv[1]], sys.argv[2] == "cold", int(sys.argv[3]), int(sys.argv[4])
+    start, cold = {"litert": litert, "onnxruntime": onnxruntime}[sys.argv[1]], sys.argv[2] == "cold"
     count(start, "/job/warm", cold)
-    for number in range(first, last):
+    for number in range(int(sys.argv[3]), int(sys.argv[4])):
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                count(start, "/job/%d" % number, cold)
+                count(start, f"/job/{number}", cold)
                 code = 0
             except Exception as error:
-                with open("/job/%d.txt" % number, "w") as file:
-                    file.write(str(error))
+                Path(f"/job/{number}.txt").write_text(str(error), "utf-8")
             finally:
                 os._exit(code)
         os.write(1, b"%d %d\n" % (number, os.waitpid(child, 0)[1]))

@@ -17,7 +17,7 @@ from edgelr.vocabulary import Format, Numbers
 RUNTIME: dict[Format, str] = {"tflite": "litert", "onnx": "onnxruntime"}
 LIGHT_MACS: dict[Numbers, int] = {"int8": 20_000_000, "float": 8_000_000, "dynamic": 20_000_000}
 HEAVY_SHARE: dict[Numbers, int] = {"int8": 2, "float": 8, "dynamic": 2}  # floats are emulated in software: half a minute for 10^9
-BATCH = 60  # files that one emulated process counts: what is lost if it is stopped
+BATCH = 200  # files that one emulated process counts
 
 
 def chosen(format: Format, numbers: Numbers) -> tuple[Operation, ...]:

@@ -21,8 +21,8 @@ def build(folder: Path) -> Path:
             raise PluginError("gcc is not installed")
         folder.mkdir(parents=True, exist_ok=True)
         part = built.with_suffix(".part")
-        made = subprocess.run(["gcc", "-O2", "-Wall", "-Werror", "-fPIC", "-shared", "-o", str(part), str(SOURCE)], capture_output=True, text=True,
-                              check=False)
+        gcc = ["gcc", "-O2", "-Wall", "-Werror", "-fPIC", "-shared", "-o", str(part), str(SOURCE)]
+        made = subprocess.run(gcc, capture_output=True, text=True, check=False)
         if made.returncode:
             raise PluginError(f"gcc: {made.stderr.strip()}")
         part.replace(built)

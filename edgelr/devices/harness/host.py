@@ -11,7 +11,7 @@ from typing import Any
 from .probes import allowed, asked, numbers, text
 
 _PACKAGES = {"litert": ("ai-edge-litert", "tflite-runtime"), "onnxruntime": ("onnxruntime",)}
-_MOST_CPUS = 256
+_MOST_CPUS, _MOST_SIGNS = 256, 32
 
 
 def host(root: str = "/") -> dict[str, Any]:
@@ -21,6 +21,7 @@ def host(root: str = "/") -> dict[str, Any]:
     memory = [int(line.split()[1]) << 10 for line in text(Path(root) / "proc/meminfo").splitlines() if line.startswith("MemTotal:")]
     return {
         "board": text(Path(root) / "proc/device-tree/model") or asked("getprop", "ro.product.model"),
+        "signs": _signs(Path(root)),
         "cpus": [_cpu(Path(root), e) for e in entries if e.get("processor", "").isdigit()][:_MOST_CPUS],
         "flags": flags.split(),
         "memory_bytes": sum(memory),
@@ -29,6 +30,16 @@ def host(root: str = "/") -> dict[str, Any]:
         "python": platform.python_version(),
         "runtimes": {runtime: found for runtime, packages in _PACKAGES.items() for found in [_first(packages)] if found},
     }
+
+
+def _signs(root: Path) -> list[str]:
+    """What an emulator can be told by: the device tree's kinds and QEMU's own node in it, the firmware's tables, Android's properties."""
+    tree, firmware = root / "proc/device-tree", root / "sys/class/dmi/id"
+    signs = text(tree / "compatible").split("\0")
+    signs += sorted(node.name for node in tree.glob("fw-cfg*"))
+    signs.append(f"{text(firmware / 'sys_vendor')} {text(firmware / 'product_name')}".strip())
+    signs += [name for name in ("ro.kernel.qemu", "ro.boot.qemu") if asked("getprop", name) == "1"]
+    return [sign for sign in signs if sign][:_MOST_SIGNS]
 
 
 def _cpuinfo(root: Path) -> list[dict[str, str]]:

@@ -45,14 +45,14 @@ def mobilenet_v2(width: float = 1.0, classes: int = 1000) -> nn.Sequential:
 def _v3(rows: tuple[Row, ...], last: int, width: float, minimalistic: bool) -> nn.Sequential:
     """``minimalistic``: 3x3 kernels, ReLU, no squeeze and excite (the authors' variant for DSPs)."""
     swish = nn.ReLU if minimalistic else nn.Hardswish
-    c = rounded(16 * width)
+    c, c_table = rounded(16 * width), 16
     layers: list[nn.Module] = [Conv(3, c, 3, 2, act=swish)]
     for k, hidden, wide, squeeze, swishes, stride in rows:
         out = rounded(wide * width)
         act = swish if swishes else nn.ReLU
-        # the authors expand by a ratio: what is hidden follows the width as well
-        layers.append(Inverted(c, rounded(hidden * width), out, 3 if minimalistic else k, stride, act, squeeze and not minimalistic))
-        c = out
+        between = rounded(c * hidden / c_table)  # the authors expand by a ratio of what comes in
+        layers.append(Inverted(c, between, out, 3 if minimalistic else k, stride, act, squeeze and not minimalistic))
+        c, c_table = out, wide
     wide = 6 * c
     return nn.Sequential(*layers, Conv(c, wide, act=swish), Classifier(nn.Linear(wide, last), swish(), nn.Linear(last, 1000)))
 

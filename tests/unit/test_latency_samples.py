@@ -1,0 +1,103 @@
+"""Files made from keys alone: cut again, they give the same keys."""
+from __future__ import annotations
+
+import pytest
+
+from edgelr.errors import UnsupportedError
+from edgelr.latency.cut import cut_operators
+from edgelr.latency.operation import Operation
+from edgelr.latency.samples import sample
+from edgelr.vocabulary import Format
+
+BOTH = """
+conv int8 1x8x8x16 1x8x8x32 3x3 1x1 1 none -
+conv int8 1x8x8x16 1x4x4x32 3x3 2x2 1 none -
+conv int8 1x9x9x16 1x4x4x32 3x3 2x2 1 none -
+conv int8 1x8x8x16 1x8x8x32 3x3 1x1 1 none dilation2
+conv int8 1x8x8x16 1x8x8x32 3x3 1x1 4 none -
+conv int8 1x8x8x16 1x8x8x24 3x1 1x1 1 none -
+conv float 1x8x8x16 1x8x8x32 1x1 1x1 1 relu6 -
+conv float 1x8x8x16 1x8x8x32 3x3 1x1 1 relu -
+conv float 1x8x8x16 1x8x8x32 3x3 1x1 1 none -
+conv float 1x8x8x3 1x4x4x32 3x3 2x2 1 none -
+depthwise int8 1x8x8x16 1x8x8x16 3x3 1x1 16 none -
+depthwise float 1x8x8x16 1x4x4x16 5x5 2x2 16 relu6 -
+conv_transpose float 1x4x4x8 1x8x8x8 2x2 2x2 1 none -
+linear int8 1x64 1x10 1x1 1x1 1 none -
+linear int8 1x49x64 1x49x10 1x1 1x1 1 none -
+linear float 1x64 1x10 1x1 1x1 1 relu -
+linear float 1x49x64 1x49x10 1x1 1x1 1 none -
+linear dynamic 1x64 1x10 1x1 1x1 1 none -
+linear dynamic 1x49x64 1x49x10 1x1 1x1 1 none -
+matmul int8 1x4x49x16,1x4x16x49 1x4x49x49 1x1 1x1 1 none -
+matmul float 1x4x49x16,1x4x49x16 1x4x49x49 1x1 1x1 1 none turn_b
+add int8 1x8x8x16,1x8x8x16 1x8x8x16 1x1 1x1 1 none -
+add float 1x49x16,1x49x16 1x49x16 1x1 1x1 1 none -
+add int8 1x8x8x16 1x8x8x16 1x1 1x1 1 none constant1x1x1x16
+add float 1x8x8x16 1x8x8x16 1x1 1x1 1 none constant1
+mul int8 1x8x8x16,1x1x1x16 1x8x8x16 1x1 1x1 1 none -
+mul float 1x49x16 1x49x16 1x1 1x1 1 none twice
+sub float 1x49x16,1x49x1 1x49x16 1x1 1x1 1 none -
+maxpool int8 1x8x8x16 1x4x4x16 2x2 2x2 1 none -
+maxpool float 1x8x8x16 1x4x4x16 3x3 2x2 1 none -
+mean int8 1x8x8x16 1x1x1x16 1x1 1x1 1 none axes1x2
+mean float 1x8x8x16 1x1x1x16 1x1 1x1 1 none axes1x2
+softmax int8 1x10 1x10 1x1 1x1 1 none -
+softmax float 1x4x49x49 1x4x49x49 1x1 1x1 1 none -
+sigmoid int8 1x1x1x16 1x1x1x16 1x1 1x1 1 none -
+tanh float 1x64 1x64 1x1 1x1 1 none -
+gelu float 1x49x64 1x49x64 1x1 1x1 1 none -
+leaky_relu int8 1x8x8x16 1x8x8x16 1x1 1x1 1 none -
+relu float 1x8x8x16 1x8x8x16 1x1 1x1 1 none -
+requantize int8 1x8x8x16 1x8x8x16 1x1 1x1 1 none -
+quantize int8 1x8x8x16 1x8x8x16 1x1 1x1 1 none -
+dequantize int8 1x64 1x64 1x1 1x1 1 none -
+concat int8 1x8x8x16,1x8x8x8 1x8x8x24 1x1 1x1 1 none axis3
+slice float 1x49x16 1x1x16 1x1 1x1 1 none -
+split float 1x64 1x48 1x1 1x1 1 none axis1into48x16
+resize_nearest int8 1x8x8x16 1x16x16x16 1x1 1x1 1 none -
+resize_bilinear float 1x8x8x16 1x16x16x16 1x1 1x1 1 none -
+transpose int8 1x8x8x16 1x16x8x8 1x1 1x1 1 none perm0312
+transpose float 20x1x64 1x20x64 1x1 1x1 1 none perm102
+reshape int8 1x2x2x16 1x64 1x1 1x1 1 none -
+lstm float 1x20x16 1x20x32 1x1 1x1 1 none -
+lstm dynamic 1x20x16 1x20x32 1x1 1x1 1 none -
+""".strip().splitlines()
+ONE: dict[Format, list[str]] = {
+    "tflite": ["pad int8 1x8x8x16 1x10x10x16 1x1 1x1 1 none -", "tanh int8 1x64 1x64 1x1 1x1 1 none -",
+               "gelu int8 1x49x64 1x49x64 1x1 1x1 1 none -", "mean float 1x49x16 1x49x1 1x1 1x1 1 none axes2",
+               "rsqrt float 1x49x1 1x49x1 1x1 1x1 1 none -", "conv int8 1x1x10x3 1x1x8x4 1x3 1x1 1 none -",
+               "conv_transpose int8 1x4x4x8 1x8x8x8 2x2 2x2 1 none -", "reverse float 1x20x64 1x20x64 1x1 1x1 1 none axis1",
+               "maximum float 1x8x8x16 1x8x8x16 1x1 1x1 1 none constant1"],
+    "onnx": ["gru float 1x20x16 1x20x32 1x1 1x1 1 none -", "layer_norm float 1x49x16 1x49x16 1x1 1x1 1 none axes2",
+             "conv int8 1x10x3 1x8x4 1x3 1x1 1 none -", "conv float 1x10x3 1x8x4 1x3 1x1 1 none -",
+             "identity float 1x64 1x64 1x1 1x1 1 none -", "clip float 1x8x8x16 1x8x8x16 1x1 1x1 1 none -"],
+}  # fmt: skip
+CASES = [(f, line) for f in ("tflite", "onnx") for line in (*BOTH, *ONE[f])]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("format", "line"), CASES)
+def test_a_sample_holds_its_operation_alone_and_is_the_same_each_time(format: Format, line: str) -> None:
+    operation = Operation.parse(line)
+    data = sample(operation, format)
+    assert [str(c.operation) for c in cut_operators(data, format)] == [line]
+    assert sample(operation, format) == data
+
+
+@pytest.mark.parametrize("channels", [8, 16, 24])
+def test_blocked_samples_tell_the_channels_that_were_asked_for(channels: int) -> None:
+    """ONNX Runtime fills channels up to whole blocks on x86-64."""
+    operation = Operation.parse(f"conv float 1x8x8x{channels} 1x8x8x{channels} 3x3 1x1 1 relu -")
+    data = sample(operation, "onnx", blocked=True)
+    assert [c.operation.op for c in cut_operators(data, "onnx", blocked=True)] == ["conv"]
+
+
+@pytest.mark.parametrize(("format", "line"), [
+    ("onnx", "conv_transpose int8 1x4x4x8 1x8x8x8 2x2 2x2 1 none -"), ("onnx", "gelu int8 1x49x64 1x49x64 1x1 1x1 1 none -"),
+    ("tflite", "gru float 1x20x16 1x20x32 1x1 1x1 1 none -"), ("tflite", "add float 1 1 1x1 1x1 1 none index"),
+    ("tflite", "conv float 1x8x8x16 1x8x8x32 3x3 1x1 1 clip -"), ("onnx", "dance int8 1x4 1x4 1x1 1x1 1 none -"),
+    ("tflite", "conv int8 1x8x8x16 1x99x8x32 3x3 1x1 1 none wobbly"), ("onnx", "concat int8 1x8x8x16 1x8x8x24 1x1 1x1 1 none -"),
+])  # fmt: skip
+def test_what_can_t_be_made_alone_is_refused(format: Format, line: str) -> None:
+    with pytest.raises(UnsupportedError):
+        sample(Operation.parse(line), format)

@@ -1,0 +1,196 @@
+"""Predicted against measured: whole networks' latency by tables built without them, beside what they take on this machine.
+
+    OMP_NUM_THREADS=1 python tools/bench_predicted.py --out docs/benchmarks/predicted.md
+
+Eight networks, dense and with half and a quarter of their layers' parameters, in float and on integers, in both runtimes. A runtime's
+table holds the general grid of operations and no network. Tables are kept in ``--tables``; an interrupted run goes on with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from attention_nets import Vit
+from bench_table import Cells, need, parser, publish, table, tell
+from nets import MobileNetV3Small, _module
+from recurrent_nets import SequenceNet
+from torch import nn
+
+from edgelr.devices import Device, describe_host, load_target
+from edgelr.devices.attach import open_transport
+from edgelr.factorize import skeleton
+from edgelr.graph import Graph
+from edgelr.latency.building import build
+from edgelr.latency.file_price import file_price
+from edgelr.latency.grid import grid
+from edgelr.latency.machine import RUNTIMES
+from edgelr.latency.operation import Operation
+from edgelr.latency.pricer import Pricer
+from edgelr.latency.reorders import reorders
+from edgelr.latency.row_source import DeviceRows
+from edgelr.latency.table import Head, Table
+from edgelr.latency.table_file import dumps, loads
+from edgelr.models.survey import survey
+from edgelr.pipeline.files import draft
+from edgelr.pipeline.precision import Form, Precision
+from edgelr.pipeline.source import inspect
+from edgelr.vocabulary import Choice, Format, Layer, Numbers, Plan
+
+SHARES = (1.0, 0.5, 0.25)
+NUMBERS: tuple[Numbers, ...] = ("int8", "float")
+FORMATS: tuple[Format, ...] = ("tflite", "onnx")
+EVICT_BYTES = 4 << 20
+FEW = 2_000  # parameters below which a layer stays dense
+MODELS = ("models/imagenet_nets.py", "models/resnet_cifar.py", "models/vgg_cifar.py")
+
+
+@dataclass(frozen=True)
+class Net:
+    build: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+
+
+def nets(shared: Path) -> dict[str, Net]:
+    """By name; random weights, since latency doesn't depend on them."""
+    imagenet, cifar, vgg = (_module(shared / m) for m in MODELS)
+    return {
+        "ResNet-20": Net(cifar.resnet20, (3, 32, 32)),
+        "VGG-16, CIFAR": Net(vgg.vgg16, (3, 32, 32)),
+        "ResNet-18, 112": Net(imagenet.resnet18, (3, 112, 112)),
+        "ResNet-50, 96": Net(imagenet.resnet50, (3, 96, 96)),
+        "MobileNetV2, 160": Net(imagenet.mobilenet_v2, (3, 160, 160)),
+        "MobileNetV3-small, 160": Net(MobileNetV3Small, (3, 160, 160)),
+        "ViT-tiny, 4 blocks, 112": Net(lambda: Vit(4, 112, 16, 192, 3, 100), (3, 112, 112)),
+        "LSTM, 2 x 128": Net(lambda: SequenceNet("lstm", 6, 128, 12), (64, 6)),
+    }
+
+
+def choice(layer: Layer, share: float) -> Choice:
+    """The layer's first scheme at a rank that leaves about ``share`` of its weights; a multiple of 8 from 8 on."""
+    n, k = layer.weight_shape[0], prod(layer.weight_shape[1:])
+    scheme = layer.schemes[0]
+    unit = layer.weight_shape[1] * layer.weight_shape[2] + n * layer.weight_shape[3] if scheme == "spatial" else n + k
+    rank = max(4, int(share * n * k / unit))
+    return Choice(scheme, min(rank if rank < 8 else rank // 8 * 8, n, k))
+
+
+def graph_of(net: Net, share: float) -> Graph:
+    torch.manual_seed(0)
+    model = net.build().eval()
+    if share < 1:
+        layers = survey(model, torch.zeros(1, *net.shape))
+        plan = Plan({x.name: choice(x, share) for x in layers if x.schemes and x.params > FEW and x.groups == 1})
+        model = skeleton(model, plan).eval()
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.data = torch.randn_like(parameter) * 0.05
+    return inspect("network", model, net.shape).graph
+
+
+def built(device: Device, format: Format, file: Path, minutes: float, quick: bool) -> Table:
+    """This machine's table of the general grid, with what was measured before; float and integers, each with its dynamic rows."""
+    runtime = RUNTIMES[format]
+    known = loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    told = device.describe(runtime)
+    own_layouts = format == "onnx" and told.machine in ("x86_64", "AMD64")
+    source = DeviceRows(device, format, 1, blocked=own_layouts, evict_bytes=EVICT_BYTES)
+    step = load_target("host").rank_steps[runtime]
+    head = Head("host", runtime, told.runtimes[runtime], told.core, 1, "measured", told.name, "2026-01-01", 1.0, "not known yet",
+                steps=dict.fromkeys(("int8", "dynamic", "float"), step))
+    wanted: list[Operation] = [o for n in (*NUMBERS, "dynamic") for o in grid(format, n)]
+    wanted += reorders() if own_layouts else ()
+
+    def save(made: Table) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dumps(made), encoding="utf-8")
+
+    made = build(head, wanted[::40] if quick else wanted, source, known=known, minutes=minutes, save=save, tell=tell)
+    return made.table
+
+
+def predicted(data: bytes, format: Format, pricer: Pricer) -> dict[str, Any]:
+    """The price, and the share of each basis in it."""
+    price = file_price(data, format, pricer)
+    spent: dict[str, float] = {}
+    for name, us in price.times.us.items():
+        spent[price.basis.get(name, "row")] = spent.get(price.basis.get(name, "row"), 0.0) + us
+    return {"us": price.times.whole_us, "basis": {b: us / max(price.times.sum_us, 1e-9) for b, us in spent.items()}}
+
+
+def measured(device: Device, files: Mapping[str, bytes], format: Format, quick: bool) -> dict[str, float]:
+    m = device.measure(files, runtime=RUNTIMES[format], threads=1, rounds=3 if quick else 40, min_seconds=0.0 if quick else 2.0)
+    return {name: timing.median * 1e3 for name, timing in m.items()}
+
+
+def summary(errors: list[float]) -> list[str]:
+    return [f"{median(abs(e) for e in errors):.1%}", f"{max(abs(e) for e in errors):.1%}", f"{median(errors):+.1%}"]
+
+
+def page(cells: Mapping[str, Any]) -> list[str]:
+    """The summary, then every file."""
+    rows: list[list[str]] = []
+    groups: dict[tuple[str, str], list[float]] = {}
+    for key, cell in cells.items():
+        if not key.startswith("net "):
+            continue
+        _, net, share, numbers, format = key.split("|")
+        error = cell["us"] / cell["measured"] - 1
+        runtime = {str(f): r for f, r in RUNTIMES.items()}[format]
+        groups.setdefault((runtime, numbers), []).append(error)
+        known = cell["basis"].get("row", 0.0) + cell["basis"].get("between", 0.0)
+        ms = [f"{us / 1e3:.3f}" for us in (cell["measured"], cell["us"])]
+        rows.append([net, f"{float(share):.0%}", numbers, runtime, *ms, f"{error:+.1%}", f"{known:.0%}"])
+    every = [e for g in groups.values() for e in g]
+    told = [[runtime, n, str(len(g)), *summary(g)] for (runtime, n), g in sorted(groups.items())]
+    told.append(["all", "", str(len(every)), *summary(every)])
+    sizes = [f"{RUNTIMES[f]}: {c['rows']} rows, {c['bytes']:,} bytes" for f in FORMATS if (c := cells.get(f"table {f}"))]
+    return [
+        table(["runtime", "numbers", "files", "median error", "worst", "bias"], told),
+        "Tables: " + "; ".join(sizes) + ".",
+        table(["network", "weights", "numbers", "runtime", "measured, ms", "predicted, ms", "error", "within rows"], rows),
+        "\"weights\": what low rank leaves of each layer. \"within rows\": the share of the predicted time that rows or places between rows gave.",
+    ]
+
+
+def main() -> None:
+    arguments: argparse.ArgumentParser = parser(__doc__, "predicted")
+    arguments.add_argument("--tables", type=Path, default=Path("/tmp/edgelr-predicted"), help="where tables are kept")  # noqa: S108
+    arguments.add_argument("--minutes", type=float, default=0.0, help="for each runtime's table; 0: until it is whole")
+    a = arguments.parse_args()
+    need(a.shared, *MODELS)
+    torch.set_num_threads(1)
+    cells = Cells(a.out, {"quick": a.quick, "cpu": describe_host()["cpu"]})
+    with Device(open_transport("local")) as device:
+        for format in FORMATS:
+            made = built(device, format, a.tables / f"{RUNTIMES[format]}{'-quick' if a.quick else ''}.tsv", a.minutes, a.quick)
+            cells.put(f"table {format}", {"rows": len(made.rows), "bytes": len(dumps(made))}, lambda: 0.0)
+            for name, net in list(nets(a.shared).items())[: 2 if a.quick else None]:
+                compare(device, cells, format, name, net, Pricer(made), a.quick)
+    publish(a.out, "Predicted against measured", sum(cells.seconds.values()), a.quick, *page(cells.done))
+    cells.finish()
+
+
+def compare(device: Device, cells: Cells, format: Format, name: str, net: Net, pricer: Pricer, quick: bool) -> None:
+    """All files of a network in one runtime: measured together, and priced."""
+    keys = {f"net |{name}|{share}|{numbers}|{format}": (share, numbers) for share in SHARES for numbers in NUMBERS}
+    if all(key in cells.done for key in keys):
+        return
+    start = time.perf_counter()
+    graphs = {share: graph_of(net, share) for share in SHARES}
+    precision = {n: Precision({format: Form(n, "loop" if "LSTM" in name else "fused")}) for n in NUMBERS}
+    files = {key: draft(graphs[share], (format,), precision[n])[format] for key, (share, n) in keys.items()}
+    times = measured(device, files, format, quick)
+    for key, data in files.items():
+        cells.put(key, {"measured": times[key], **predicted(data, format, pricer)}, lambda: (time.perf_counter() - start) / len(files))
+
+
+if __name__ == "__main__":
+    main()
