@@ -156,7 +156,7 @@ def page(cells: Mapping[str, Any]) -> list[str]:
         table(["runtime", "numbers", "files", "median error", "worst", "bias"], told),
         "Tables: " + "; ".join(sizes) + ".",
         table(["network", "weights", "numbers", "runtime", "measured, ms", "predicted, ms", "error", "within rows"], rows),
-        "\"weights\": what low rank leaves of each layer. \"within rows\": the share of the predicted time that rows or places between rows gave.",
+        "weights: what low rank leaves of each layer. within rows: the share of the prediction that rows, or places between them, gave.",
     ]
 
 

@@ -40,7 +40,8 @@ class Cpu:
 @dataclass(frozen=True)
 class Described:
     """``board`` is the model's name where the system tells it. ``runtimes``: the version by "litert" and "onnxruntime", ``packages`` the
-    package it is from ("ai-edge-litert", "tflite-runtime"); only those that the device's Python has. ``pinned``: where files run. ``signs``: what device tree, firmware and Android say of its make."""
+    package it is from ("ai-edge-litert", "tflite-runtime"); only those that the device's Python has. ``pinned``: where files run.
+    ``signs``: what device tree, firmware and Android say of its make."""
 
     board: str
     machine: str

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from numpy.typing import NDArray
 
+from edgelr.devices.answers import Answer
 from edgelr.devices.arrays import from_npy, to_npy
 from edgelr.devices.described import Described, described
 from edgelr.devices.heard import Heard
@@ -55,10 +57,7 @@ class Device:
         hosts = [answer for answer in self._jobs.start("describe", runtime, seconds=START_S) if answer.kind == "host"]
         if not hosts:
             raise DeviceError("The device didn't tell what it is.")
-        told = described(hosts[0])
-        self._sign = told.emulator
-        self.timed = self.timed and not self._sign
-        return told
+        return self._known(hosts[0])
 
     def measure(
         self,
@@ -82,7 +81,7 @@ class Device:
         limit_s = START_S + len(files) * (FILE_S + 10 * max(rounds, 50)) + 10 * min_seconds
         settings = {"threads": threads, "rounds": rounds, "min_seconds": min_seconds, "seed": seed}
         heard, start = Heard(placed), time.monotonic()
-        for answer in self._jobs.start("measure", runtime, placed, seconds=limit_s, **settings):
+        for answer in self._timed(self._jobs.start("measure", runtime, placed, seconds=limit_s, **settings)):
             heard.add(answer)
         series = heard.series(time.monotonic() - start)
         empty = {name: Timing(heard.host.name, runtime, threads, 0.0, 0.0, 0.0, 0) for name in files}
@@ -116,7 +115,9 @@ class Device:
         for batch in batches(files):
             placed = self._jobs.place((*aside, *batch))
             limits = {"seconds": START_S + FILE_S * len(batch), "gauges": len(aside), "evict_bytes": evict_bytes}
-            yield from Rows(placed, len(aside), window, refused).given(self._jobs.start("rows", runtime, placed, **limits, **settings))
+            yield from Rows(placed, len(aside), window, refused).given(
+                self._timed(self._jobs.start("rows", runtime, placed, **limits, **settings))
+            )
 
     def kernels(self, data: bytes, *, threads: int, runs: int = 50) -> KernelTimes:
         """ONNX Runtime's own profile of an ``.onnx`` file's kernels there, in ``runs`` runs."""
@@ -124,7 +125,8 @@ class Device:
         placed = self._jobs.place([("file", data)])
         us: dict[str, list[float]] = {}
         whole_us: tuple[float, ...] = ()
-        for answer in self._jobs.start("kernels", "onnxruntime", placed, seconds=START_S + 60 * runs, threads=threads, runs=runs):
+        started = self._jobs.start("kernels", "onnxruntime", placed, seconds=START_S + 60 * runs, threads=threads, runs=runs)
+        for answer in self._timed(started):
             if answer.kind == "kernels":
                 us[answer.text("name")] = list(answer.times("us"))
             elif answer.kind == "whole":
@@ -164,13 +166,33 @@ class Device:
         told = self._jobs.start("count", runtime, placed, seconds=limit_s, silent_seconds=limit_s, evict_bytes=evict_bytes)
         return tuple(placed.name_of(answer) for answer in told if answer.kind == "counted")
 
+    def _known(self, host: Answer) -> Described:
+        told = described(host)
+        self._sign = self._sign or told.emulator
+        self.timed = self.timed and not self._sign
+        return told
+
+    def _timed(self, answers: Iterator[Answer]) -> Iterator[Answer]:
+        """The answers of a job that measures, which ends here where the device says that it is none."""
+        known = False
+        with closing(answers) if isinstance(answers, Generator) else nullcontext():  # or it would run on
+            for answer in answers:
+                if answer.kind == "host":
+                    self._known(answer)
+                    self._must_be_timed()
+                    known = True
+                elif not known:
+                    raise DeviceError("The device didn't tell what it is.")
+                yield answer
+
     def _must_be_timed(self) -> None:
-        if not self.timed:
-            raise MeasurementError(
-                f"Times can't be measured on {self.address}.",
-                "it is emulated: it takes hundreds of times as long as the device, and unevenly.",
-                "use the target's simulated table, or attach the device itself.",
-            )
+        if self.timed:
+            return
+        why = "it is emulated: it takes hundreds of times as long as the device, and unevenly."
+        if self._sign:
+            why = f"it is emulated or virtual ('{self._sign}'): its times are those of the computer that it runs on."
+        try_ = "use the target's simulated table, or attach the device itself."
+        raise MeasurementError(f"Times can't be measured on {self.address}.", why, try_)
 
     def _no_refusal(self, kind: str, values: Mapping[str, Any]) -> None:
         if kind == "refused":

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgelr.latency.litert_cut import pack
+from edgelr.latency.litert_file import pack
 from edgelr.vocabulary import Format
 
 CHAIN = 33

@@ -1,9 +1,8 @@
 """Cuts single operators out of a ``.tflite`` file, each as a small file of its own."""
 from __future__ import annotations
 
-import copy
 import struct
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from edgelr.errors import BadInputError, UnsupportedError
-from edgelr.latency.cut import Cut
+from edgelr.latency.litert_file import is_constant, moved, mover, pack
 from edgelr.latency.litert_loops import empty_turn, turns
 from edgelr.latency.litert_words import merged_pads, operation_of
+from edgelr.latency.single import Cut
+
+__all__ = ["cut_operators", "pack"]
 
 _LAYOUT_DATA_BYTES = 64
 
@@ -98,47 +100,6 @@ def _alone(schema: Any, model: Any, graph: Any, operators: Sequence[Any]) -> byt
     return pack(alone)
 
 
-def mover(model: Any, graph: Any, alone: Any, inside: Any) -> Callable[[int], int]:
-    """Brings a tensor of ``graph`` with its constant into the graph ``inside`` of another model, once; the new index."""
-    done: dict[int, int] = {-1: -1}
-
-    def move(index: int) -> int:
-        if index not in done:
-            tensor = copy.copy(graph.tensors[index])
-            buffer = model.buffers[tensor.buffer]
-            tensor.buffer = 0
-            if _is_constant(buffer):
-                alone.buffers.append(buffer)
-                tensor.buffer = len(alone.buffers) - 1
-            inside.tensors.append(tensor)
-            done[index] = len(inside.tensors) - 1
-        return done[index]
-
-    return move
-
-
-def moved(model: Any, alone: Any, operator: Any, move: Callable[[int], int]) -> Any:
-    """A copy of an operator in another model."""
-    only = copy.copy(operator)
-    alone.operatorCodes = [*(alone.operatorCodes or []), model.operatorCodes[operator.opcodeIndex]]
-    only.opcodeIndex = len(alone.operatorCodes) - 1
-    only.inputs, only.outputs = [move(int(i)) for i in operator.inputs], [move(int(i)) for i in operator.outputs]
-    return only
-
-
-def pack(model: Any) -> bytes:
-    """The bytes of a model object of the schema."""
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def _is_constant(buffer: Any) -> bool:
-    return buffer.data is not None and len(buffer.data) > 0
-
-
 def _key(model: Any, graph: Any, operator: Any) -> Hashable:
     code = model.operatorCodes[operator.opcodeIndex]
     options = [_plain(operator.builtinOptions), _plain(operator.builtinOptions2), _plain(operator.customOptions)]
@@ -149,7 +110,7 @@ def _key(model: Any, graph: Any, operator: Any) -> Hashable:
             continue
         tensor = graph.tensors[index]
         buffer = model.buffers[tensor.buffer]
-        constant = _is_constant(buffer)
+        constant = is_constant(buffer)
         # Small integer constants without a scale are pads, axes or shapes: they say what the operator does.
         unscaled = tensor.quantization is None or tensor.quantization.scale is None
         layout = bytes(buffer.data) if constant and unscaled and len(buffer.data) <= _LAYOUT_DATA_BYTES else b""

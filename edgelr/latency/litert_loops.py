@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from edgelr.errors import UnsupportedError
+from edgelr.latency.litert_file import moved, mover, pack
 
 _UNTOLD = "This .tflite file can't be timed by operator."
 
@@ -39,8 +40,6 @@ def turns(schema: Any, model: Any, graph: Any, operator: Any) -> int:
 
 def empty_turn(schema: Any, model: Any, graph: Any, operator: Any) -> bytes:
     """A file with the loop alone, of one turn that counts and hands all other variables on."""
-    from edgelr.latency.litert_cut import moved, mover, pack
-
     alone = schema.ModelT()
     alone.version, alone.buffers, alone.subgraphs, alone.operatorCodes = 3, [schema.BufferT()], [], []
     graphs = [schema.SubGraphT() for _ in range(3)]

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from edgelr.errors import UnsupportedError
-from edgelr.latency.cut import Cut
 from edgelr.latency.operation import Shape
 from edgelr.latency.ort_graph import OrtGraph, load
 from edgelr.latency.ort_words import operation_of
+from edgelr.latency.single import Cut
 
 
 def cut_operators(data: bytes, *, blocked: bool = False) -> Iterator[Cut]:

@@ -160,6 +160,54 @@ def test_an_emulated_device_has_no_times(tflite_bytes: bytes) -> None:
         assert device.run(tflite_bytes, [np.zeros((1, 8, 8, 3), np.int8)], runtime="litert")
 
 
+def made_of(root: Path, **files: str) -> Path:
+    """The /proc and /sys of a machine with one Cortex-A72 that says of its make what ``files`` hold; a path's "/" is "__"."""
+    written = {"proc/cpuinfo": "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n"}
+    written |= {name.replace("__", "/"): text for name, text in files.items()}
+    for name, text in written.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+# As QEMU's board "virt" says it by device tree (read there), and where firmware was booted.
+DUMMY = {"proc__device-tree__model": "linux,dummy-virt\0", "proc__device-tree__compatible": "linux,dummy-virt\0"}
+FIRMWARE = {"sys__class__dmi__id__sys_vendor": "QEMU\n", "sys__class__dmi__id__product_name": "QEMU Virtual Machine\n"}
+NODE = {"proc__device-tree__model": "a board\0", "proc__device-tree__fw-cfg@9020000__compatible": "qemu,fw-cfg-mmio\0"}
+
+
+@pytest.mark.parametrize("files", [DUMMY, FIRMWARE, NODE], ids=["device tree", "firmware", "its node"])
+def test_a_virtual_board_is_told_by_what_it_says_and_never_timed(files: dict[str, str], tmp_path: Path, tflite_bytes: bytes) -> None:
+    root = str(made_of(tmp_path, **files))
+    with Device(LocalTransport(), root=root) as device:
+        told = device.describe()
+        assert told.core == "cortex-a72" and told.emulator
+        with pytest.raises(MeasurementError, match="virtual") as error:
+            device.measure({"a": tflite_bytes}, runtime="litert", threads=1)
+        assert error.value.exit_code == 7 and told.emulator in str(error.value)
+        assert device.run(tflite_bytes, [np.zeros((1, 8, 8, 3), np.int8)], runtime="litert")
+
+
+@pytest.mark.parametrize("task", ["measure", "rows", "kernels"])
+def test_a_virtual_board_that_was_not_asked_before_gives_no_time(task: str, tmp_path: Path, tflite_bytes: bytes) -> None:
+    tasks = {
+        "measure": lambda device: device.measure({"a": tflite_bytes}, runtime="litert", threads=1),
+        "rows": lambda device: list(device.rows([("a", tflite_bytes)], runtime="litert", threads=1)),
+        "kernels": lambda device: device.kernels(b"", threads=1),
+    }
+    with Device(LocalTransport(), root=str(made_of(tmp_path, **DUMMY))) as device, pytest.raises(MeasurementError, match="dummy-virt"):
+        tasks[task](device)
+
+
+def test_boards_and_machines_on_a_real_processor_are_timed(tmp_path: Path) -> None:
+    pi = {"proc__device-tree__model": "Raspberry Pi 4 Model B Rev 1.4\0", "proc__device-tree__compatible": "raspberrypi,4\0brcm,bcm2711\0"}
+    kvm = {**FIRMWARE, "sys__class__dmi__id__product_name": "KVM Virtual Machine\n"}
+    x86 = {**FIRMWARE, "sys__class__dmi__id__product_name": "Standard PC (Q35 + ICH9, 2009)\n"}
+    for name, files in {"none": {}, "pi": pi, "kvm": kvm, "x86": x86}.items():
+        with Device(LocalTransport(), root=str(made_of(tmp_path / name, **files))) as device:
+            assert device.describe().emulator == "" and device.timed, name
+
+
 def test_nothing_to_measure_is_a_usage_error(device: Device) -> None:
     with pytest.raises(UsageError):
         device.measure({}, runtime="litert", threads=1)
@@ -168,7 +216,8 @@ def test_nothing_to_measure_is_a_usage_error(device: Device) -> None:
 # What a hostile or broken device may say. Every script is a real process.
 
 SAY = "import json, os, sys, time\ndef say(kind, **values): print(json.dumps({'edgelr': 1, 'kind': kind, **values}), flush=True)\n"
-HOST = """say('host', board='', cpus=[], flags=[], memory_bytes=0, machine='m', system='s', python='3', runtimes={}, pinned=[0], clock='c')
+HOST = """say('host', board='', cpus=[], flags=[], memory_bytes=0, machine='m', system='s', python='3', runtimes={}, pinned=[0], clock='c',
+ signs=[])
 """
 MEASURED = HOST + """say('rounds', starts_s=%s)
 say('samples', name='%s', rounds_ms=%s)
@@ -177,12 +226,13 @@ say('end')"""
 DEVICE_CASES = {
     "100 MB of nothing": "for _ in range(1600): sys.stdout.write('x' * 62499 + '\\n')",
     "100 MB in one line": "for _ in range(1600): sys.stdout.write('x' * 62500)",
-    "100 MB of answers": "for _ in range(1600): say('probe', when='x' * 62500)",
+    "100 MB of answers": HOST + "for _ in range(1600): say('probe', when='x' * 62500)",
     "not UTF-8": "sys.stdout.buffer.write(b'\\xff\\xfe{\\x80}\\n' * 50)",
     "silence": HOST + "time.sleep(60)",
     "exit 0 with garbage": "print('Welcome to Ubuntu'); print('{\"edgelr\": 2}'); print('{' * 100000)",
     "nothing at all": "",
     "an end without a beginning": "say('end')",
+    "times of nobody knows what": MEASURED.removeprefix(HOST) % ([0.0], "0", [[1.0]]),
     "numbers of 10000 digits": HOST + "print('{\"edgelr\": 1, \"kind\": \"rounds\", \"starts_s\": [' + '9' * 10000 + ']}')",
     "a file of another": MEASURED % ([0.0], "7", [[1.0]]),
     "a path for a name": MEASURED % ([0.0], "../../etc/passwd", [[1.0]]),

@@ -85,6 +85,15 @@ def test_it_describes_without_numpy_or_a_runtime(tmp_path: Path) -> None:
     assert len(host["cpus"]) == os.cpu_count() and host["machine"] and set(host["pinned"]) <= set(range(1024))
 
 
+def test_it_tells_the_signs_of_its_make(tmp_path: Path) -> None:
+    tree = tmp_path / "proc/device-tree"
+    (tree / "fw-cfg@9020000").mkdir(parents=True)
+    (tree / "compatible").write_text("linux,dummy-virt\0")
+    stand_in(tmp_path, "getprop", 'case "$1" in ro.boot.qemu) echo 1;; ro.product.model) echo sdk_gphone64_arm64;; esac')
+    (host,) = only(run_job(tmp_path, {"task": "describe", "root": str(tmp_path)}, PATH=f"{tmp_path}:{os.environ['PATH']}"), "host")
+    assert host["signs"] == ["linux,dummy-virt", "fw-cfg@9020000", "ro.boot.qemu"] and host["board"] == "sdk_gphone64_arm64"
+
+
 def test_a_file_that_is_not_what_was_sent_is_never_loaded(tmp_path: Path, tflite_bytes: bytes) -> None:
     file = put(tmp_path, tflite_bytes)
     flipped = bytearray(tflite_bytes)

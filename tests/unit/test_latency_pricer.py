@@ -46,6 +46,12 @@ def test_beyond_its_rows_by_more_than_a_step_a_price_is_flagged() -> None:
         assert pricer.price(operation).basis == "beyond"
 
 
+def test_two_steps_beyond_the_widest_row_are_flagged_though_they_are_near_it() -> None:
+    pricer = Pricer(table([*grid(), *(conv(s, i, 512) for s in (7, 56) for i in (16, 128))]))
+    assert pricer.price(conv(28, 64, 512 + STEP)).basis == "between"
+    assert pricer.price(conv(28, 64, 512 + 2 * STEP)).basis == "beyond"
+
+
 def test_in_a_corner_that_no_row_is_near_a_price_is_beyond_though_each_size_occurs() -> None:
     some = [conv(s, i, o) for s, i, o in ((7, 16, 8), (7, 128, 128), (14, 64, 64), (56, 16, 16), (28, 32, 16), (14, 16, 16), (7, 64, 64))]
     pricer = Pricer(table(some))

@@ -14,7 +14,7 @@ from edgelr.errors import DeviceError
 # The cloud kernel is the same source with fewer drivers: a third of the download, and all that QEMU's board needs.
 PACKAGES = ("dash", "coreutils", "findutils", "util-linux", "mount", "kmod", "iproute2", "openssh-server", "linux-image-cloud-arm64")
 MODULES = ("virtio_pci", "virtio_net")
-USER, USER_ID = "board", 1000
+USER = "board"
 # Scripts of packages aren't run, so what they would make is made here; what nobody needs there stays out of its memory.
 _WITHOUT = ("boot", "lib/modules", "usr/share", "var", "usr/lib/aarch64-linux-gnu/perl*", "usr/lib/udev", "usr/include", "usr/bin/perl*")
 _SSHD = """
@@ -27,6 +27,8 @@ KbdInteractiveAuthentication no
 UsePAM no
 UseDNS no
 """
+_USERS = "root:*:0:0::/root:/bin/sh\nsshd:*:100:65534::/run/sshd:/bin/false\n{user}:*:1000:1000::/home/{user}:/bin/sh\n"
+_GROUPS = "root:*:0:\nnogroup:*:65534:\n{user}:*:1000:\n"
 _INIT = """#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
@@ -78,8 +80,8 @@ def _pack(folder: Path, root: Cpio) -> None:
         root.folder(name)
     root.text("init", _INIT.format(user=USER, modules=" ".join(path.stem for path in modules)), 0o755)
     root.text("etc/ssh/sshd_config", _SSHD.format(user=USER))
-    root.text("etc/passwd", f"root:*:0:0::/root:/bin/sh\nsshd:*:100:65534::/run/sshd:/bin/false\n{USER}:*:{USER_ID}:{USER_ID}::/home/{USER}:/bin/sh\n")
-    root.text("etc/group", f"root:*:0:\nnogroup:*:65534:\n{USER}:*:{USER_ID}:\n")
+    root.text("etc/passwd", _USERS.format(user=USER))
+    root.text("etc/group", _GROUPS.format(user=USER))
     emulator = folder / "emulator"
     for tree in (emulator / "root", folder / "root"):
         root.tree(tree, without=_WITHOUT)

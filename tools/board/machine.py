@@ -47,8 +47,9 @@ class Board:
         self._keys(folder)
         with (self._own / "console").open("wb") as console:
             self._qemu = subprocess.Popen(
-                self._command(folder, core, cpus), stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, start_new_session=True
-            )
+                self._command(folder, core, cpus),
+                stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
         try:
             self._wait(seconds)
         except BaseException:
@@ -92,7 +93,7 @@ class Board:
 
     def _command(self, folder: Path, core: str, cpus: int) -> list[str]:
         forward = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self._port}-:22"
-        return ["timeout", "--kill-after=5", str(LIFE_S), "nice", "qemu-system-aarch64", "-M", "virt", "-cpu", core, "-smp", str(cpus),
+        return ["timeout", "--kill-after=5", str(LIFE_S), "qemu-system-aarch64", "-M", "virt", "-cpu", core, "-smp", str(cpus),
                 "-m", str(MEMORY_MB), "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot",
                 "-kernel", str(folder / "kernel"), "-initrd", str(self._own / "initrd"), "-append", "console=ttyAMA0 panic=-1 loglevel=4",
                 "-netdev", forward, "-device", "virtio-net-pci,netdev=net,romfile="]

@@ -28,7 +28,7 @@ def band_of(core: str, counts: Mapping[Key, Vector]) -> Band:
     every = [r for r in rows() if fitted(r) and key_of(r) in counts]
     own = [r for r in every if r.core == core]
     used = own if len(own) >= ENOUGH else every
-    whose = f"{len(used)} one-thread times of XNNPACK published for {core.upper() if used is own else 'other cores (none of this one)'}"
+    whose = f"{len(used)} times of XNNPACK published for {core.upper() if used is own else 'other cores (none of this one)'}"
     return Band(
         _round_up([abs(predicted_ms(r, counts) / r.ms - 1) for r in used]), _round_up(_ratios(used, counts)),
         f"four of five are within it: {whose}, against rates that no time of the same publisher was fitted to",

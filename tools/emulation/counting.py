@@ -177,7 +177,7 @@ def _statuses(argv: Sequence[str], interpreter: Path) -> Iterator[tuple[int, int
                 raise PluginError(f"the emulated process ended with {child.returncode}: {why}")
         finally:
             child.kill()
-            child.wait()
+            child.communicate()
 
 
 def table(rows: Iterable[tuple[str, Events]]) -> str:

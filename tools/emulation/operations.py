@@ -1,6 +1,7 @@
 """The operations of the shipped tables, each counted on an emulated core."""
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from counting import NotCountedError, events
 from rates import Vector, features
 
 from edgelr.errors import UnsupportedError
+from edgelr.latency.families import Family, family_of
 from edgelr.latency.gauges import CHAIN, gauge_files
 from edgelr.latency.grid import grid, macs
 from edgelr.latency.operation import Operation
@@ -17,15 +19,27 @@ from edgelr.vocabulary import Format, Numbers
 RUNTIME: dict[Format, str] = {"tflite": "litert", "onnx": "onnxruntime"}
 LIGHT_MACS: dict[Numbers, int] = {"int8": 20_000_000, "float": 8_000_000, "dynamic": 20_000_000}
 HEAVY_SHARE: dict[Numbers, int] = {"int8": 2, "float": 8, "dynamic": 2}  # floats are emulated in software: half a minute for 10^9
+# ONNX Runtime's float kernels have steps of 4 channels or less: half of the rows of a large family tell the rest.
+THINNED: tuple[tuple[Format, Numbers], ...] = (("onnx", "float"), ("onnx", "dynamic"))
+FEW = 12
 BATCH = 200  # files that one emulated process counts
 
 
 def chosen(format: Format, numbers: Numbers) -> tuple[Operation, ...]:
     """The grid's operations up to ``LIGHT_MACS`` multiplications, and of the others every second or eighth and the heaviest."""
-    every = grid(format, numbers)
+    every = _halved(grid(format, numbers)) if (format, numbers) in THINNED else grid(format, numbers)
     heavy = [o for o in every if macs(o) > LIGHT_MACS[numbers]]
     some = {*heavy[:: HEAVY_SHARE[numbers]], *heavy[-1:]}
     return tuple(o for o in every if macs(o) <= LIGHT_MACS[numbers] or o in some)
+
+
+def _halved(operations: Sequence[Operation]) -> tuple[Operation, ...]:
+    """Every second operation of families with more than a few, smallest and largest always."""
+    families: dict[Family, list[Operation]] = defaultdict(list)
+    for operation in operations:
+        families[family_of(operation)].append(operation)
+    left = {o for f in families.values() for o in (f if len(f) <= FEW else [*f[::2], f[-1]])}
+    return tuple(o for o in operations if o in left)
 
 
 def counted(

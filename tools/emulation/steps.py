@@ -11,9 +11,9 @@ from edgelr.latency.grid import convolution
 from edgelr.latency.operation import Operation
 from edgelr.vocabulary import Format, Numbers
 
-SIDE, CHANNELS, COUNTED = 14, 64, range(17, 49)
-STEPS = (32, 16, 8, 4, 2)
-ALIKE = 0.04  # by how much a cost inside a step may fall short of the step's
+SIDE, CHANNELS, COUNTED = 14, 64, range(17, 49)  # three multiples of the largest step
+STEPS = (16, 8, 4, 2)
+ALIKE = 0.04  # by how much fewer channels may be cheaper without being another step
 
 
 def pointwise(format: Format, numbers: Numbers, channels: int) -> Operation:
@@ -23,7 +23,7 @@ def pointwise(format: Format, numbers: Numbers, channels: int) -> Operation:
 def step_of(
     format: Format, numbers: Numbers, core: str, rates: Rates, environments: Path, kept: Path, tell: Callable[[str], None]
 ) -> tuple[int, dict[int, float]]:
-    """The largest step inside which cost is flat, 1 if there is none; and cycles by output channels of a 1x1 convolution."""
+    """The largest step to which channels can be rounded up for nothing, 1 if there is none; and a 1x1 convolution's cycles by channels."""
     wanted = {pointwise(format, numbers, n): n for n in COUNTED}
     found = counted(tuple(wanted), format, core, environments, kept, tell)
     cycles = {wanted[o]: float(events @ rates.vector) for o, events in found.items()}
@@ -31,6 +31,6 @@ def step_of(
 
 
 def _flat(cycles: Mapping[int, float], step: int) -> bool:
-    """Whether one channel more than a multiple costs what the next multiple costs."""
-    pairs = [(n, -(-n // step) * step) for n in cycles if n % step == 1]
-    return bool(pairs) and all(top in cycles and cycles[n] >= (1 - ALIKE * step / 4) * cycles[top] for n, top in pairs)
+    """Whether no number of channels is cheaper than the next multiple of ``step``."""
+    pairs = [(n, -(-n // step) * step) for n in cycles]
+    return all(cycles[n] >= (1 - ALIKE) * cycles[top] for n, top in pairs if top in cycles)
