@@ -68,7 +68,10 @@ def tabled(target: Target, runtimes: Mapping[Format, Runtime], path: str) -> Tab
 
 
 def attached(place: Place, runtimes: Mapping[Format, Runtime], strict: bool) -> Attached:
-    """The device that a target names. Raises DeviceError where it can't be reached or lacks a runtime, UsageError where it is another one."""
+    """The device that a target names.
+
+    Raises DeviceError where it can't be reached or lacks a runtime, UsageError where it is another device.
+    """
     device = Device(open_transport(place.address))
     try:
         told = device.describe()

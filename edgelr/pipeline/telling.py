@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from edgelr.devices import Measurement
+from edgelr.latency import FORMATS
 from edgelr.pipeline import lines
 from edgelr.pipeline.fit import Fitted
 from edgelr.pipeline.forms import Tried
@@ -150,9 +151,13 @@ class Told:
         return told
 
     def _doubts(self) -> list[str]:
-        """What speaks against the final measurements: one line for each runtime."""
+        """What speaks against the final latencies: signs of a disturbed measurement, and a gain smaller than a table's error."""
         told = []
         for runtime, m in self.measured.items():
             more = f" ({len(m.flags) - 1} more such signs)" if len(m.flags) > 1 else ""
             told += [f"latencies in {runtime} may be off: {m.flags[0]}{more}"] if m.flags else []
+            ratio, band = m.ratio("plan", "dense").median, self.job.machine.ratio_band(FORMATS[runtime])
+            if self.product.plan.factorised() and ratio <= 1 < ratio * (1 + band):
+                share = f"in {runtime} the network is {m['plan'].how} to take {ratio:.2f} of dense int8's time"
+                told.append(f"{share}, and such ratios are right within {band:.0%}: it may be no faster")
         return told

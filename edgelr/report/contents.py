@@ -167,7 +167,8 @@ class Artifact:
     ``agreement`` is the share of held-out samples on which file and source pick the same class. ``score_how`` holds for both:
     "measured" where the file itself was run, "simulated" where the integer run stood in for it.
     ``exact`` says that the file equals its reference on every sample; ``sqnr_db`` is then None, since JSON has no infinity.
-    ``on_device`` tells how its outputs on the attached device compare with this machine's. ``accounting`` has every operator of ``ops`` once. ``channels_last``: whether a .tflite takes its input so (None: not told).
+    ``accounting`` has every operator of ``ops`` once. ``channels_last``: whether a .tflite takes its input so (None: not told).
+    ``on_device`` tells how its outputs on the attached device compare with this machine's.
     """
 
     path: str

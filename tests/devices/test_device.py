@@ -216,9 +216,10 @@ def test_nothing_to_measure_is_a_usage_error(device: Device) -> None:
 # What a hostile or broken device may say. Every script is a real process.
 
 SAY = "import json, os, sys, time\ndef say(kind, **values): print(json.dumps({'edgelr': 1, 'kind': kind, **values}), flush=True)\n"
-HOST = """say('host', board='', cpus=[], flags=[], memory_bytes=0, machine='m', system='s', python='3', runtimes={}, pinned=[0], clock='c',
- signs=[])
-"""
+HOST = (
+    "say('host', board='', signs=[], cpus=[], flags=[], memory_bytes=0, machine='m', system='s', python='3', runtimes={}, pinned=[0], "
+    "clock='c')\n"
+)
 MEASURED = HOST + """say('rounds', starts_s=%s)
 say('samples', name='%s', rounds_ms=%s)
 say('spent', name='0', wall_s=1, cpu_s=1)

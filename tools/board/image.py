@@ -44,7 +44,7 @@ exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_config
 
 
 def build(folder: Path, tell: Callable[[str], None]) -> None:
-    """Make ``folder`` hold ``kernel`` and ``root.cpio``: 200 MB of downloads from Debian and PyPI, no rights needed. Kept if there.
+    """Make ``folder`` hold ``kernel`` and ``root.cpio``: about 150 MB of downloads from Debian and PyPI, no rights needed. Kept if there.
 
     ``tell`` gets a line before each long step. Raises ``DeviceError`` where a part can't be had.
     """

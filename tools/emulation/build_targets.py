@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bands import Band, band_of
 from fitting import Key, counts_of, fitted, key_of, rates_of
-from operations import RUNTIME, call_events, chosen, counted
+from operations import RUNTIME, call_events, chosen, counted, counted_on
 from published import rows
 from rates import CORES, Rates, Vector, milliseconds
 from readme import page
@@ -77,28 +77,32 @@ class Work:
     def table(self, target: Target, format: Format) -> Table:
         core, runtime, rates, band = _core(target), RUNTIME[format], self.rates(target), self.band(target)
         kernels, ghz = CORES[core].kernels, target.clock_ghz
-        us: Callable[[Vector], float] = lambda events: max(1e3 * milliseconds(events, rates, ghz), MIN_US)  # noqa: E731
+
+        def us(events: Vector) -> float:
+            return max(float(f"{1e3 * milliseconds(events, rates, ghz):.4g}"), MIN_US)
+
+        call_us = us(call_events(format, counted_on(kernels, format, "int8"), *self._places))
         table = {o: Row(o, us(e)) for numbers in NUMBERS for o, e in self._counts(kernels, format, numbers).items()}
         steps = {n: self._step(kernels, format, n) for n in ("int8", "float")}
         head = Head(
             target.name, runtime, VERSIONS[runtime], target.core, target.threads, "simulated",
             f"qemu-aarch64's cortex-{kernels}: counted instructions and cache lines, times cycles for each that start from "
             f"{CORES[core].on}; fitted to {len(_used(core))} published times",
-            MADE, band.whole, band.words, us(call_events(format, kernels, *self._places)), ghz, band.ratio, steps,
+            MADE, band.whole, band.words, call_us, ghz, band.ratio, steps,
         )  # fmt: skip
         return Table(head, table)
 
     def _counts(self, kernels: str, format: Format, numbers: Numbers) -> Mapping[Operation, Vector]:
-        key = (kernels, format, numbers)
+        key = (counted_on(kernels, format, numbers), format, numbers)
         if key not in self._operations:
-            self._operations[key] = counted(chosen(format, numbers), format, kernels, *self._places, tell)
+            self._operations[key] = counted(chosen(format, numbers), format, key[0], *self._places, tell)
         return self._operations[key]
 
     def _step(self, kernels: str, format: Format, numbers: Numbers) -> int:
-        key = (kernels, format, numbers)
+        key = (counted_on(kernels, format, numbers), format, numbers)
         if key not in self._steps:
-            first = CORES[kernels].first  # all cores that share kernels share their steps
-            self._steps[key] = step_of(format, numbers, kernels, first, *self._places, tell)[0]
+            first = CORES[key[0]].first  # all cores that share kernels share their steps
+            self._steps[key] = step_of(format, numbers, key[0], first, *self._places, tell)[0]
         return self._steps[key]
 
 

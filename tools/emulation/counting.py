@@ -150,9 +150,9 @@ def _count(left: Mapping[str, bytes], core: str, runtime: str, emulator: Path, c
                 yield keys[number - _FIRST], why.read_text(encoding="utf-8") if why.exists() else f"its process ended with {status}"
             else:
                 counted += 1
-                if len(regions) != counted:
+                if len(regions) < counted:
                     raise PluginError(f"{len(regions)} regions after {counted} files")
-                yield keys[number - _FIRST], Events(*map(int, regions[-1].split()))
+                yield keys[number - _FIRST], Events(*map(int, regions[counted - 1].split()))  # the next may be counted already
 
 
 def _statuses(argv: Sequence[str], interpreter: Path) -> Iterator[tuple[int, int]]:

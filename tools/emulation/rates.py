@@ -100,11 +100,11 @@ def fit(
     """The rates that give least squared relative error on published times, none below zero.
 
     ``first`` counts as a measurement of each rate with the relative error ``trust``, a published time with ``noise``: few rows then move
-    what they tell of and leave the rest. A rate that is about zero may move by ``trust`` of a tenth of a cycle.
+    what they tell of and leave the rest. A rate of less than half a cycle may move as one of half a cycle does.
     """
     from scipy.optimize import nnls
 
-    prior, scale = first.vector, np.maximum(first.vector, 0.1) * trust
+    prior, scale = first.vector, np.maximum(first.vector, 0.5) * trust
     rows = [np.diag(1 / scale)]
     wanted = [prior / scale]
     if events:

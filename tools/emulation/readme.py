@@ -30,6 +30,8 @@ def page(target: Target, tables: Mapping[Format, Table], band: Band, counts: Map
         f"Whole networks: four of five are within **{band.whole:.0%}**; the ratio of two networks' times, which is what choosing between "
         f"them needs, within **{band.ratio:.0%}**. ({band.words}.) A budget on this target keeps that much in reserve.",
         _checked(core, counts),
+        "ONNX Runtime's kernels differ between these cores by dot products alone: counted were a Cortex-A72, and a Cortex-A76 where "
+        "integers multiply.",
         "Not in these numbers: more threads than one, clocks that fall with heat, what else the device does, and times of ONNX Runtime, of "
         "which too few were published to check (its kernels are counted as LiteRT's are). docs/benchmarks/simulated.md has every published "
         "row, also where the simulation is bad.",

@@ -1,0 +1,44 @@
+"""How far weights and values come from on a device, in networks larger than its cache."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+
+from edgelr.devices import Device
+from edgelr.latency.cut import cut_operators
+from edgelr.latency.far import Far, Reference, far_us_per_kb, reference_files
+from edgelr.latency.gauges import call_us, gauge_files
+from edgelr.latency.machine import RUNTIMES
+from edgelr.vocabulary import Format, Numbers
+
+
+def measure_far(device: Device, format: Format, threads: int, numbers: Iterable[Numbers], *, blocked: bool = False) -> Far:
+    """From networks measured whole and operation by operation there; about 10 s for each of ``numbers`` on a fast machine.
+
+    Dynamic operations, which are linear layers, go by what int8 ones take. Raises what the device's ``measure`` and ``rows`` raise.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for n in numbers:
+        if n != "dynamic":
+            found[n] = far_us_per_kb(references(device, format, threads, n, blocked))
+    if "int8" in found:
+        found["dynamic"] = found["int8"]
+    return Far(found)
+
+
+def references(device: Device, format: Format, threads: int, numbers: Numbers, blocked: bool) -> list[Reference]:
+    """The reference networks, measured there. Each operation is alone with itself: its weights stay near."""
+    files = reference_files(format, numbers)
+    cuts = {name: list(cut_operators(data, format, blocked=blocked)) for name, data in files.items()}
+    alone = {cut.key: cut.data for each in cuts.values() for cut in each}
+    number = {key: str(i) for i, key in enumerate(alone)}
+    us: dict[str, float] = {}
+    calls: list[float] = []
+    runtime, gauges = RUNTIMES[format], gauge_files(format)
+    singles = ((number[key], data) for key, data in alone.items())
+    for name, times, _ in device.rows(singles, runtime=runtime, threads=threads, gauges=gauges, window=1):
+        calls.append(call_us(times.gauges_us))
+        us[name] = max(times.median - calls[-1], 0.0)
+    whole = device.measure(files, runtime=runtime, threads=threads, rounds=20, min_seconds=0.5)
+    return [Reference(whole[name].median * 1e3 - median(calls), [(c.operation, c.times, us[number[c.key]]) for c in each])
+            for name, each in cuts.items()]
