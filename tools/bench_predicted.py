@@ -32,6 +32,7 @@ from edgelr.latency.building import build
 from edgelr.latency.file_price import file_price
 from edgelr.latency.grid import grid
 from edgelr.latency.machine import RUNTIMES
+from edgelr.latency.measuring_far import measure_far
 from edgelr.latency.operation import Operation
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.reorders import reorders
@@ -47,7 +48,6 @@ from edgelr.vocabulary import Choice, Format, Layer, Numbers, Plan
 SHARES = (1.0, 0.5, 0.25)
 NUMBERS: tuple[Numbers, ...] = ("int8", "float")
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
-EVICT_BYTES = 4 << 20
 FEW = 2_000  # parameters below which a layer stays dense
 MODELS = ("models/imagenet_nets.py", "models/resnet_cifar.py", "models/vgg_cifar.py")
 
@@ -101,10 +101,10 @@ def built(device: Device, format: Format, file: Path, minutes: float, quick: boo
     known = loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     told = device.describe(runtime)
     own_layouts = format == "onnx" and told.machine in ("x86_64", "AMD64")
-    source = DeviceRows(device, format, 1, blocked=own_layouts, evict_bytes=EVICT_BYTES)
+    source = DeviceRows(device, format, 1, blocked=own_layouts)
     step = load_target("host").rank_steps[runtime]
     head = Head("host", runtime, told.runtimes[runtime], told.core, 1, "measured", told.name, "2026-01-01", 1.0, "not known yet",
-                steps=dict.fromkeys(("int8", "dynamic", "float"), step))
+                conditions=measure_far(device, format, 1, NUMBERS, blocked=own_layouts).conditions(), steps=dict.fromkeys(("int8", "dynamic", "float"), step))
     wanted: list[Operation] = [o for n in (*NUMBERS, "dynamic") for o in grid(format, n)]
     wanted += reorders() if own_layouts else ()
 

@@ -74,7 +74,7 @@ class Device:
 
         The timings are "measured", on what the device says it is. Raises as that does.
         """
-        self._must_be_timed()
+        self.must_be_timed()
         if not files or rounds < 1:
             raise UsageError("There is nothing to measure.", f"{len(files)} files, {rounds} rounds.")
         placed = self._jobs.place(files.items())
@@ -109,7 +109,7 @@ class Device:
         refuses is told to ``refused`` with the reason; without that it raises ``BadInputError``. When the link is lost, all that was
         finished before has been given.
         """
-        self._must_be_timed()
+        self.must_be_timed()
         settings = {"threads": threads, "least": least, "most": most, "window": window, "min_seconds": min_seconds}
         aside = tuple((gauges or {}).items())
         for batch in batches(files):
@@ -121,7 +121,7 @@ class Device:
 
     def kernels(self, data: bytes, *, threads: int, runs: int = 50) -> KernelTimes:
         """ONNX Runtime's own profile of an ``.onnx`` file's kernels there, in ``runs`` runs."""
-        self._must_be_timed()
+        self.must_be_timed()
         placed = self._jobs.place([("file", data)])
         us: dict[str, list[float]] = {}
         whole_us: tuple[float, ...] = ()
@@ -179,13 +179,14 @@ class Device:
             for answer in answers:
                 if answer.kind == "host":
                     self._known(answer)
-                    self._must_be_timed()
+                    self.must_be_timed()
                     known = True
                 elif not known:
                     raise DeviceError("The device didn't tell what it is.")
                 yield answer
 
-    def _must_be_timed(self) -> None:
+    def must_be_timed(self) -> None:
+        """Raises MeasurementError where times mean nothing: on an emulator, or a virtual board that ``describe`` has seen."""
         if self.timed:
             return
         why = "it is emulated: it takes hundreds of times as long as the device, and unevenly."

@@ -7,7 +7,7 @@ caches before each call instead makes small networks' rows too dear by up to 40 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -50,9 +50,10 @@ class Far:
         return {f"{_KEY} {numbers}": f"{weights:.4f} {values:.4f}" for numbers, (weights, values) in sorted(self.us_per_kb.items())}
 
     def us(self, operation: Operation) -> float:
-        """What an operation costs more inside a network that is larger than the cache."""
+        """What an operation costs more inside a network that is larger than the cache; one that is so itself has it in its row."""
         weights, values = self.us_per_kb.get(operation.numbers, (0.0, 0.0))
-        return (weights * weight_bytes(operation) + values * value_bytes(operation)) / 1e3
+        w, v = weight_bytes(operation), value_bytes(operation)
+        return 0.0 if w + v > CACHE_BYTES else (weights * w + values * v) / 1e3
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,14 @@ def far_us_per_kb(references: Sequence[Reference]) -> tuple[float, float]:
     from scipy.optimize import nnls
 
     left = [max(1 - sum(times * us for _, times, us in r.rows) / r.whole_us, 0.0) for r in references]
-    sizes = [[sum(times * size(o) for o, times, _ in r.rows) / 1e3 / r.whole_us for size in (weight_bytes, value_bytes)] for r in references]
+    sizes = [[_share(r, weight_bytes), _share(r, value_bytes)] for r in references]
     found, _ = nnls(np.array(sizes), np.array(left))
     return float(found[0]), float(found[1])
+
+
+def _share(r: Reference, size: Callable[[Operation], int]) -> float:
+    """KB for each microsecond of the whole, of the operations that the cache holds."""
+    return sum(times * size(o) for o, times, _ in r.rows if weight_bytes(o) + value_bytes(o) <= CACHE_BYTES) / 1e3 / r.whole_us
 
 
 def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:
@@ -106,7 +112,7 @@ def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:
     nets: dict[str, tuple[list[nn.Module], tuple[int, ...]]] = {
         "wide": ([nn.Conv2d(c, c, 3, padding=1) for _ in range(8)], (c, 7, 7)),
         "points": ([nn.Conv2d(2 * c, 2 * c, 1) for _ in range(16)], (2 * c, 7, 7)),
-        "tall": ([layer for _ in range(3) for layer in _bottleneck(16, 96)], (16, 80, 80)),
+        "tall": ([layer for _ in range(3) for layer in _bottleneck(16, 96)], (16, 64, 64)),
     }
     return {name: _written(nn.Sequential(*layers), shape, format, numbers) for name, (layers, shape) in nets.items()}
 

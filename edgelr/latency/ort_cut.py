@@ -24,7 +24,7 @@ def cut_operators(data: bytes, *, blocked: bool = False) -> Iterator[Cut]:
 
 def _cuts(model: Any, owner: str, times: int, blocked: bool) -> Iterator[Cut]:
     g = OrtGraph(model, blocked=blocked, owner=owner)
-    written = {tuple(n.output): n for n in model.graph.node}
+    loops = [n for n in model.graph.node if n.op_type == "Scan"]  # in the file's own order, which the optimiser keeps
     for number, node in enumerate(g.nodes):
         if not any(v and v not in g.arrays for v in node.input):
             continue  # done once, when the file is loaded
@@ -36,7 +36,7 @@ def _cuts(model: Any, owner: str, times: int, blocked: bool) -> Iterator[Cut]:
             raise UnsupportedError("This .onnx file can't be timed by operator.", f"{name} is an operation of type {node.op_type}.")
         count = times * g.shapes[node.input[_states(node)]][0]
         yield Cut(name, operation, ("Scan", str(operation)), count, partial(_empty_turn, g, node))
-        yield from _cuts(_body(model, written[tuple(node.output)]), name.removesuffix("/part"), count, blocked)
+        yield from _cuts(_body(model, loops.pop(0)), name.removesuffix("/part"), count, blocked)
 
 
 def _alone(g: OrtGraph, node: Any) -> bytes:

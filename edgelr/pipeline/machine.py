@@ -70,11 +70,13 @@ def tabled(target: Target, runtimes: Mapping[Format, Runtime], path: str) -> Tab
 def attached(place: Place, runtimes: Mapping[Format, Runtime], strict: bool) -> Attached:
     """The device that a target names.
 
-    Raises DeviceError where it can't be reached or lacks a runtime, UsageError where it is another device.
+    Raises DeviceError where it can't be reached or lacks a runtime, UsageError where it is another device, MeasurementError for an
+    emulated one: its times mean nothing.
     """
     device = Device(open_transport(place.address))
     try:
         told = device.describe()
+        device.must_be_timed()
         check_is(told, place.target, device.address)
         lacking = [r for r in runtimes.values() if r not in told.runtimes]
         if lacking:

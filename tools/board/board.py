@@ -3,8 +3,8 @@
     python tools/board/board.py --folder FOLDER build
     python tools/board/board.py --folder FOLDER run [--core cortex-a76] [--cpus 2]
 
-``build`` fetches about 150 MB from Debian and PyPI (qemu-user); ``run`` boots it (qemu-system-arm), prints how it is reached, and ends it when
-its standard input ends or it is interrupted. It computes what a board computes; its times mean nothing.
+``build`` fetches about 150 MB from Debian and PyPI (qemu-user); ``run`` boots it (qemu-system-arm), prints how it is reached, and ends it
+when its standard input ends or it is interrupted. It computes what a board computes; its times mean nothing.
 """
 from __future__ import annotations
 
