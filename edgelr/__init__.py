@@ -1,6 +1,7 @@
 """edgelr: a PyTorch network, a device and a budget go in; int8 .tflite and .onnx files that meet the budget come out."""
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ from edgelr.vocabulary import Choice, Plan
 if TYPE_CHECKING:
     from edgelr.api import compress, inspect, load, quantize
     from edgelr.data import Data, Split
+
+# onnxruntime's wheel reports on its use from a thread of its own, once it is imported (1.31.1): edgelr promises that nothing is sent.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = [

@@ -103,8 +103,9 @@ def built(device: Device, format: Format, file: Path, minutes: float, quick: boo
     own_layouts = format == "onnx" and told.machine in ("x86_64", "AMD64")
     source = DeviceRows(device, format, 1, blocked=own_layouts)
     step = load_target("host").rank_steps[runtime]
+    far = measure_far(device, format, 1, NUMBERS, blocked=own_layouts)
     head = Head("host", runtime, told.runtimes[runtime], told.core, 1, "measured", told.name, "2026-01-01", 1.0, "not known yet",
-                conditions=measure_far(device, format, 1, NUMBERS, blocked=own_layouts).conditions(), steps=dict.fromkeys(("int8", "dynamic", "float"), step))
+                conditions=far.conditions(), steps=dict.fromkeys(("int8", "dynamic", "float"), step))
     wanted: list[Operation] = [o for n in (*NUMBERS, "dynamic") for o in grid(format, n)]
     wanted += reorders() if own_layouts else ()
 

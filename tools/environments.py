@@ -8,7 +8,7 @@ from shutil import which
 
 from elsewhere import Place
 
-from edgelr.devices.sysroot import command, prepare
+from edgelr.devices.sysroot import command, prepare, standing
 from edgelr.errors import DeviceError
 
 
@@ -50,7 +50,7 @@ def arm(folder: Path, core: str) -> Place:
     emulator = folder / "arm64"
     try:
         prepare(emulator)
-        return Place(f"Cortex-{core.upper()} (emulated)", command(emulator, core, emulator / core))
+        return Place(f"Cortex-{core.upper()} (emulated)", command(emulator, core, standing(emulator, core)))
     except DeviceError as error:
         raise AbsentError(f"{error.what} {error.why}") from error
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from edgelr.devices.local import LocalTransport
 from edgelr.devices.quoting import shown, split_address
-from edgelr.devices.sysroot import CORES, WHEELS, command, found, view
+from edgelr.devices.sysroot import CORES, WHEELS, command, found, standing
 from edgelr.errors import DeviceError, UsageError
 
 
@@ -36,7 +36,4 @@ class EmulatedTransport(LocalTransport):
         missing = [module for module in modules if not (self._emulator / "wheels" / module).is_dir()]
         if missing:
             raise DeviceError(f"Python on {self.name} lacks {', '.join(missing)}.", f"it has {', '.join(WHEELS)}.")
-        at = self._emulator / self._core
-        if not at.exists():
-            view(self._emulator, self._core, at)
-        return command(self._emulator, self._core, at)
+        return command(self._emulator, self._core, standing(self._emulator, self._core))

@@ -18,7 +18,24 @@ WHEELS = ("ai-edge-litert==2.3.0", "onnxruntime==1.31.1", "numpy==2.4.6")
 _PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
 _PACKAGES = ("python3", "libstdc++6", "libgomp1", "libatomic1")
 _MARK = ".ready"
+# Leaves the bytecode of what all later starts import beside its source, by its path here: QEMU leads to the view only what exists there.
+_BYTECODE = """
+import contextlib, hashlib, importlib.metadata, json, pathlib, platform, secrets, subprocess, sys, tempfile, zipfile
+import ai_edge_litert.interpreter, numpy, onnxruntime
+from importlib.util import cache_from_source
+from py_compile import PycInvalidationMode, compile
+
+for name in sorted(filter(None, (getattr(module, "__file__", None) for module in list(sys.modules.values())))):
+    if name.endswith(".py"):
+        source = sys.argv[1] + ("" if name.startswith("/wheels/") else "/root") + name
+        compile(source, cache_from_source(source), name, doraise=True, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+"""
 MAKE = "edgelr doctor --emulator FOLDER makes it (about 100 MB from Debian and PyPI); EDGELR_EMULATOR names one that was made before."
+
+# Where modules are, one thread, and nothing that would be read from this machine: its locale, its time zone, its OpenSSL.
+_VARIABLES = {"PYTHONPATH": "/wheels", "PYTHONHOME": "/usr", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
+              "ORT_DISABLE_TELEMETRY": "1", "PYTHONUTF8": "1", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "TZ": "UTC0",
+              "OPENSSL_CONF": "/dev/null"}
 
 
 @dataclass(frozen=True)
@@ -77,16 +94,15 @@ def prepare(folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
             rmtree(folder / name)
     tell("Debian's arm64 Python: downloading and unpacking")
     unpack(folder / "apt", folder / "root", _PACKAGES)
+    for name in ("ld.so.cache", "os-release"):  # not this machine's
+        (folder / "root" / "etc" / name).touch()
     tell(f"wheels for aarch64: {', '.join(WHEELS)}")
     chosen = [a for p in _PLATFORMS for a in ("--platform", f"{p}_aarch64")]
     version = python(folder).name.removeprefix("python")
     _call([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "wheels"), "--no-deps", "--no-compile",
            "--only-binary=:all:", "--python-version", version, "--implementation", "cp", *chosen, *WHEELS])
     tell("first start")
-    first = "import json, random, tempfile, numpy, ai_edge_litert.interpreter, onnxruntime"  # leaves its bytecode for all later starts
-    for core in CORES:
-        view(folder, core, folder / core)
-        _call([*command(folder, core, folder / core, {"PYTHONDONTWRITEBYTECODE": ""}), "-c", first])
+    _call([*command(folder, "a72", standing(folder, "a72")), "-c", _BYTECODE, str(folder.resolve())])
     rmtree(folder / "apt")
     (folder / _MARK).write_text("\n".join(WHEELS), encoding="utf-8")
 
@@ -117,12 +133,21 @@ def view(folder: Path, core: str, at: Path) -> None:
     entries = [f"processor\t: {i}\nBogoMIPS\t: 108.00\nFeatures\t: {known.features}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
                f"CPU variant\t: {known.variant}\nCPU part\t: {known.part}\nCPU revision\t: 1\n" for i in range(4)]
     (at / "proc" / "cpuinfo").write_text("\n".join(entries), encoding="ascii")
-    (at / "proc" / "device-tree").mkdir(exist_ok=True)
+    for name in ("proc/device-tree", "sys/bus/pci/devices", "sys/class/drm", "sys/class/accel"):  # no devices of this machine
+        (at / name).mkdir(parents=True, exist_ok=True)
     (at / "proc" / "device-tree" / "model").write_text(f"emulated Cortex-{core.upper()}", encoding="ascii")
     for name, text in _system(known).items():
         path = at / "sys/devices/system/cpu" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text}\n", encoding="ascii")
+
+
+def standing(folder: Path, core: str) -> Path:
+    """The view of ``core`` that is kept in ``folder``; made where there is none, or the folder has been moved."""
+    at = folder / core
+    if (at / "usr").resolve() != folder.resolve() / "root" / "usr":
+        view(folder, core, at)
+    return at
 
 
 def _system(core: Core) -> dict[str, str]:
@@ -148,14 +173,13 @@ def command(folder: Path, core: str, at: Path, variables: Mapping[str, str] | No
             program: str = "") -> list[str]:
     """The command that starts Python on an emulated ``core`` in the view ``at``; its arguments follow.
 
-    ``variables`` are added to the environment there, ``options`` to QEMU's; ``program``: another path to the same Python.
+    ``variables`` are added to the environment there, ``options`` to QEMU's; ``program``: another path to the same Python. It looks for
+    modules nowhere but in the view, and ONNX Runtime's wheel reports nothing to its makers.
     """
-    own = {"PYTHONPATH": "/wheels", "PYTHONHOME": "/usr", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
-           "OMP_NUM_THREADS": "1"}
-    given = [a for name, value in {**own, **(variables or {})}.items() for a in ("-E", f"{name}={value}")]
+    given = [a for name, value in {**_VARIABLES, **(variables or {})}.items() for a in ("-E", f"{name}={value}")]
     start = python(folder)
     return [qemu(), "-cpu", f"cortex-{core}", "-L", str(at), "-U", "OPENBLAS_CORETYPE", "-0", start.name, *given, *options,
-            program or str(start)]
+            program or str(start), "-S", "-B"]
 
 
 def unpack(work: Path, root: Path, packages: Sequence[str]) -> None:

@@ -108,11 +108,11 @@ def _share(r: Reference, size: Callable[[Operation], int]) -> float:
 
 def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:
     """Networks larger than the cache, of operations that it holds, by name; random weights, the same bytes each time."""
-    c = 256 if numbers == "int8" else 128
+    c, side = (256, 28) if numbers == "int8" else (128, 20)
     nets: dict[str, tuple[list[nn.Module], tuple[int, ...]]] = {
         "wide": ([nn.Conv2d(c, c, 3, padding=1) for _ in range(8)], (c, 7, 7)),
         "points": ([nn.Conv2d(2 * c, 2 * c, 1) for _ in range(16)], (2 * c, 7, 7)),
-        "tall": ([layer for _ in range(3) for layer in _bottleneck(16, 96)], (16, 64, 64)),
+        "tall": ([layer for _ in range(9) for layer in _bottleneck(c // 4, 3 * c // 2)], (c // 4, side, side)),
     }
     return {name: _written(nn.Sequential(*layers), shape, format, numbers) for name, (layers, shape) in nets.items()}
 

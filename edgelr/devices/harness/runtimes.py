@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,6 +61,7 @@ class Ort:
     """An ``.onnx`` file, loaded, free dimensions 1, its inputs filled. ``feed`` and ``invoke`` as in LiteRT."""
 
     def __init__(self, data: bytes, threads: int, profile: str = "") -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: the wheel reports on its use by itself
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -1,0 +1,75 @@
+"""Networks larger than the cache cost more than their rows; those that it holds don't."""
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from edgelr.errors import BadInputError
+from edgelr.export import tflite_bytes
+from edgelr.graph import capture
+from edgelr.latency.cut import cut_operators
+from edgelr.latency.far import CACHE_BYTES, Far, Reference, far_us_per_kb, footprint, reference_files, value_bytes, weight_bytes
+from edgelr.latency.file_price import file_price
+from edgelr.latency.operation import Operation
+from edgelr.latency.pricer import Pricer
+from edgelr.latency.table import Head, Row, Table
+from edgelr.quantization import quantize
+
+CONV = Operation.parse("conv int8 1x8x8x16 1x8x8x32 3x3 1x1 1 none -")
+
+
+@pytest.mark.parametrize(("line", "weights", "values"), [
+    ("conv int8 1x8x8x16 1x8x8x32 3x3 1x1 1 none -", 9 * 16 * 32, 64 * 48),
+    ("conv float 1x8x8x16 1x8x8x32 3x3 1x1 4 none -", 9 * 16 * 32 // 4 * 4, 64 * 48 * 4),
+    ("depthwise int8 1x8x8x16 1x8x8x16 3x3 1x1 16 none -", 9 * 16, 64 * 32),
+    ("linear dynamic 1x64 1x10 1x1 1x1 1 none -", 640, 74 * 4),
+    ("add float 1x64,1x64 1x64 1x1 1x1 1 none -", 0, 192 * 4),
+    ("lstm float 1x20x16 1x20x32 1x1 1x1 1 none -", 4 * 48 * 32 * 4, 20 * 48 * 4),
+])  # fmt: skip
+def test_bytes_of_weights_and_values(line: str, weights: int, values: int) -> None:
+    operation = Operation.parse(line)
+    assert (weight_bytes(operation), value_bytes(operation)) == (weights, values)
+
+
+def test_a_head_keeps_it() -> None:
+    far = Far({"int8": (0.015, 0.01), "float": (0.0, 0.02)})
+    assert Far.of({"governor": "performance", **far.conditions()}) == far
+    assert Far.of({}) == Far({})
+    with pytest.raises(BadInputError):
+        Far.of({"far_us_per_kb int8": "0.1"})
+
+
+def test_it_is_found_from_whole_networks() -> None:
+    far = Far({"int8": (0.02, 0.005)})
+    heavy = Operation.parse("conv int8 1x7x7x256 1x7x7x256 3x3 1x1 1 none -")
+    tall = Operation.parse("depthwise int8 1x64x64x96 1x64x64x96 3x3 1x1 96 none -")
+    rows = [[(heavy, 8, 90.0)], [(tall, 3, 120.0), (CONV, 1, 5.0)]]
+    references = [Reference(sum(n * (us + far.us(o)) for o, n, us in r), r) for r in rows]
+    assert far_us_per_kb(references) == pytest.approx((0.02, 0.005), rel=1e-6)
+    assert far_us_per_kb([Reference(80.0, [(heavy, 1, 90.0)])]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("numbers", ["int8", "float"])
+def test_references_are_larger_than_the_cache_and_their_operations_are_not(numbers: str) -> None:
+    files = reference_files("tflite", numbers)  # type: ignore[arg-type]
+    assert files == reference_files("tflite", numbers)  # type: ignore[arg-type]
+    for data in files.values():
+        operations = [c.operation for c in cut_operators(data, "tflite")]
+        assert footprint(operations) > CACHE_BYTES
+        assert all(weight_bytes(o) + value_bytes(o) <= CACHE_BYTES for o in operations)
+
+
+def test_only_a_large_network_s_price_has_it() -> None:
+    torch.manual_seed(0)
+    far = Far({"int8": (0.1, 0.0)}).conditions()
+    head = Head("here", "litert", "1", "core", 1, "measured", "here", "2026-01-01", 0.1, "a test", conditions=far)
+
+    def price(layers: int) -> float:
+        graph = capture(nn.Sequential(*(nn.Conv2d(128, 128, 3, padding=1) for _ in range(layers))).eval(), (128, 7, 7))
+        data = tflite_bytes(quantize(graph, dict.fromkeys(graph.shapes, (-4.0, 4.0))))
+        rows = {c.operation: Row(c.operation, 100.0) for c in cut_operators(data, "tflite")}
+        return file_price(data, "tflite", Pricer(Table(head, rows))).times.sum_us
+
+    assert price(2) == pytest.approx(200.0)
+    assert price(8) == pytest.approx(800.0 + 8 * 0.1 * 9 * 128 * 128 / 1e3)
