@@ -33,7 +33,7 @@ for name in sorted(filter(None, (getattr(module, "__file__", None) for module in
 MAKE = "edgelr doctor --emulator FOLDER makes it (about 100 MB from Debian and PyPI); EDGELR_EMULATOR names one that was made before."
 
 # Where modules are, one thread, and nothing that would be read from this machine: its locale, its time zone, its OpenSSL.
-_VARIABLES = {"PYTHONPATH": "/wheels", "PYTHONHOME": "/usr", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
+VARIABLES = {"PYTHONPATH": "/wheels", "PYTHONHOME": "/usr", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
               "ORT_DISABLE_TELEMETRY": "1", "PYTHONUTF8": "1", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "TZ": "UTC0",
               "OPENSSL_CONF": "/dev/null"}
 
@@ -176,7 +176,7 @@ def command(folder: Path, core: str, at: Path, variables: Mapping[str, str] | No
     ``variables`` are added to the environment there, ``options`` to QEMU's; ``program``: another path to the same Python. It looks for
     modules nowhere but in the view, and ONNX Runtime's wheel reports nothing to its makers.
     """
-    given = [a for name, value in {**_VARIABLES, **(variables or {})}.items() for a in ("-E", f"{name}={value}")]
+    given = [a for name, value in {**VARIABLES, **(variables or {})}.items() for a in ("-E", f"{name}={value}")]
     start = python(folder)
     return [qemu(), "-cpu", f"cortex-{core}", "-L", str(at), "-U", "OPENBLAS_CORETYPE", "-0", start.name, *given, *options,
             program or str(start), "-S", "-B"]

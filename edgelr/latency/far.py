@@ -50,10 +50,9 @@ class Far:
         return {f"{_KEY} {numbers}": f"{weights:.4f} {values:.4f}" for numbers, (weights, values) in sorted(self.us_per_kb.items())}
 
     def us(self, operation: Operation) -> float:
-        """What an operation costs more inside a network that is larger than the cache; one that is so itself has it in its row."""
+        """What an operation costs more inside a network of which the cache holds nothing when it comes round again."""
         weights, values = self.us_per_kb.get(operation.numbers, (0.0, 0.0))
-        w, v = weight_bytes(operation), value_bytes(operation)
-        return 0.0 if w + v > CACHE_BYTES else (weights * w + values * v) / 1e3
+        return (weights * weight_bytes(operation) + values * moved_bytes(operation)) / 1e3
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,19 @@ def value_bytes(operation: Operation) -> int:
     return (sum(map(prod, operation.inputs)) + prod(operation.output)) * _VALUE_BYTES[operation.numbers]
 
 
-def footprint(operations: Iterable[Operation]) -> int:
-    """Bytes that a call of a network goes through: all weights, and the memory of its values, which they share."""
+def moved_bytes(operation: Operation) -> int:
+    """Values of an operation with weights. Others stand between those, and find their values where these left them."""
+    return value_bytes(operation) if weight_bytes(operation) else 0
+
+
+def far_share(operations: Iterable[Operation]) -> float:
+    """Which share of its weights and values a network finds far: none where the cache holds it, all from twice the cache on.
+
+    It goes through all weights, and the memory of its values, which they share.
+    """
     every = list(operations)
-    return sum(map(weight_bytes, every)) + max(map(value_bytes, every), default=0)
+    size = sum(map(weight_bytes, every)) + max(map(value_bytes, every), default=0)
+    return min(max(size / CACHE_BYTES - 1, 0.0), 1.0)
 
 
 def far_us_per_kb(references: Sequence[Reference]) -> tuple[float, float]:
@@ -96,14 +104,14 @@ def far_us_per_kb(references: Sequence[Reference]) -> tuple[float, float]:
     from scipy.optimize import nnls
 
     left = [max(1 - sum(times * us for _, times, us in r.rows) / r.whole_us, 0.0) for r in references]
-    sizes = [[_share(r, weight_bytes), _share(r, value_bytes)] for r in references]
+    sizes = [[_kb(r, weight_bytes), _kb(r, moved_bytes)] for r in references]
     found, _ = nnls(np.array(sizes), np.array(left))
     return float(found[0]), float(found[1])
 
 
-def _share(r: Reference, size: Callable[[Operation], int]) -> float:
-    """KB for each microsecond of the whole, of the operations that the cache holds."""
-    return sum(times * size(o) for o, times, _ in r.rows if weight_bytes(o) + value_bytes(o) <= CACHE_BYTES) / 1e3 / r.whole_us
+def _kb(r: Reference, size: Callable[[Operation], int]) -> float:
+    """Far KB for each microsecond of the whole."""
+    return far_share(o for o, _, _ in r.rows) * sum(times * size(o) for o, times, _ in r.rows) / 1e3 / r.whole_us
 
 
 def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:
@@ -112,7 +120,7 @@ def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:
     nets: dict[str, tuple[list[nn.Module], tuple[int, ...]]] = {
         "wide": ([nn.Conv2d(c, c, 3, padding=1) for _ in range(8)], (c, 7, 7)),
         "points": ([nn.Conv2d(2 * c, 2 * c, 1) for _ in range(16)], (2 * c, 7, 7)),
-        "tall": ([layer for _ in range(9) for layer in _bottleneck(c // 4, 3 * c // 2)], (c // 4, side, side)),
+        "tall": ([layer for _ in range(28) for layer in _bottleneck(c // 4, 3 * c // 2)], (c // 4, side, side)),
     }
     return {name: _written(nn.Sequential(*layers), shape, format, numbers) for name, (layers, shape) in nets.items()}
 

@@ -122,7 +122,7 @@ class Fitting:
             apart = max(
                 (abs(a / b - 1) for a, b in zip(rounds[-1].predicted_ms.values(), rounds[-1].measured_ms.values(), strict=True)), default=0
             )
-            self.tell(f"round {number + 1}: {_summary(plan, files, rounds[-1])}{'' if not over else ', over ' + ', '.join(over)}")
+            self.tell(f"round {number + 1}: {_summary(plan, files, rounds[-1], self.machine.how)}{'' if not over else ', over ' + ', '.join(over)}")
             if not over:
                 score = self.searcher.scorer.score(plan)
                 if kept is None or score > kept[0]:
@@ -219,10 +219,11 @@ class Fitting:
             )
         wide = {k.removeprefix("us:"): self.band(k) for k in limits if k.startswith("us:") and k in self.limits and self.band(k)}
         if wide:
-            told = ", ".join(f"{r} within {band:.0%}" for r, band in wide.items())
+            told = ", ".join(f"{self.limits[f'us:{r}'] / 1e3:.4g} ms within {band:.0%} in {r}" for r, band in wide.items())
             raise BudgetError(
                 error.what,
-                f"{self.machine.how} latencies are right {told} only, and the budget is kept with that margin; {error.why}",
+                f"latencies are {self.machine.how}, right within their table's error only, so what is asked is planned with that margin: "
+                f"{told}; {error.why}",
                 "attach the device (--target NAME@ssh://…) to measure instead, correct the table with a few measurements "
                 "(edgelr table calibrate), or loosen the budget",
                 error.least,
@@ -240,7 +241,7 @@ class Fitting:
         )
 
 
-def _summary(plan: Plan, files: Mapping[Format, bytes], last: Round) -> str:
+def _summary(plan: Plan, files: Mapping[Format, bytes], last: Round, how: How) -> str:
     sizes = ", ".join(f".{f} {len(d) / 1e3:.0f} KB" for f, d in files.items())
-    times = ", ".join(f"{r} {last.predicted_ms[r]:.3f} ms predicted, {last.measured_ms[r]:.3f} measured" for r in last.measured_ms)
+    times = ", ".join(f"{r} {last.predicted_ms[r]:.3f} ms predicted, {last.measured_ms[r]:.3f} {how}" for r in last.measured_ms)
     return f"{len(plan.factorised())} layers factorised, {sizes}{', ' if times else ''}{times}"

@@ -85,7 +85,7 @@ def choose(
             continue
         made = {f.name: replace(precision, forms={format: f}).quantized(graph, ranges, (format,))[format] for f in forms}
         files = {name: write({format: q})[format] for name, q in made.items()}
-        log.say(f"measuring {' | '.join(made)} in {runtime}")
+        log.say(f"{'measuring' if machine.how == 'measured' else 'pricing'} {' | '.join(made)} in {runtime}")
         measured = machine.together(files, format, seed=settings.seed)
         exactness = {name: sqnr_db(reference, simulate(q, x).numpy()) for name, q in made.items()}
         small = [f for f in forms if len(files[f.name]) <= (limits or {}).get(format, float("inf"))] or list(forms)
@@ -111,7 +111,7 @@ def _why(form: Form, best: Form, small: bool, measured: Measurement, exactness: 
     if form == best:
         return "asked for" if numbers != "auto" else "the fastest that is exact enough" if len(exactness) > 2 else "whole int8"
     if form == FLOAT:
-        return "measured to compare with"
+        return "to compare with"
     if not small:
         return "over the size budget"
     if exactness[form.name] < EXACT_DB:

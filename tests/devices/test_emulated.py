@@ -11,7 +11,7 @@ import pytest
 from conftest import Conv, build_onnx, build_tflite
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "emulation"))
-from counting import NotCountedError, events
+from counting import Events, NotCountedError, events
 
 from edgelr.devices.attach import open_transport
 from edgelr.devices.device import Device
@@ -94,6 +94,15 @@ def test_int8_files_compute_the_same_there_bit_for_bit_and_are_never_timed(devic
         device.measure({"net": net("tflite")}, runtime="litert", threads=1)
 
 
+def close(a: Events, b: Events, apart: float) -> bool:
+    """The same multiplications, and the same or nearly the same of what a call costs besides.
+
+    ONNX Runtime looks at the clock: where more than its interval has passed since a session's start, it does a little more.
+    """
+    counts = zip((a.load, a.store, a.other, a.l2_fetched), (b.load, b.store, b.other, b.l2_fetched), strict=True)
+    return (a.fp_mac, a.int_mac) == (b.fp_mac, b.int_mac) and all(abs(x - y) <= apart * x for x, y in counts) and (apart > 0 or a == b)
+
+
 @emulator
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", list(RUNTIMES))
@@ -105,9 +114,9 @@ def test_counts_depend_on_the_file_alone(runtime: str, tmp_path: Path) -> None:
     small = build_tflite(NET[:1]) if format == "tflite" else build_onnx(NET[:1])
     alone = events([("net", net(format))], "a72", runtime, folder)
     second, first = events([("small", small), ("net", net(format))], "a72", runtime, folder, tmp_path / "kept")
-    assert alone == [first]
+    assert close(alone[0], first, 0.0 if runtime == "litert" else 0.01)
     assert first.int_mac > second.int_mac > 0
-    assert events([("net", net(format))], "a72", runtime, folder, tmp_path / "kept") == alone
+    assert events([("net", net(format))], "a72", runtime, folder, tmp_path / "kept") == [first]
     dot = events([("net", net(format))], "a76", runtime, folder)[0]
     assert dot.int_mac < first.int_mac  # the dot product does sixteen at once
     warm = events([("net", net(format))], "a72", runtime, folder, cold=False)[0]

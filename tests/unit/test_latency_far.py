@@ -9,7 +9,7 @@ from edgelr.errors import BadInputError
 from edgelr.export import tflite_bytes
 from edgelr.graph import capture
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.far import CACHE_BYTES, Far, Reference, far_us_per_kb, footprint, reference_files, value_bytes, weight_bytes
+from edgelr.latency.far import Far, Reference, far_share, far_us_per_kb, reference_files, value_bytes, weight_bytes
 from edgelr.latency.file_price import file_price
 from edgelr.latency.operation import Operation
 from edgelr.latency.pricer import Pricer
@@ -43,11 +43,17 @@ def test_a_head_keeps_it() -> None:
 def test_it_is_found_from_whole_networks() -> None:
     far = Far({"int8": (0.02, 0.005)})
     heavy = Operation.parse("conv int8 1x7x7x256 1x7x7x256 3x3 1x1 1 none -")
-    tall = Operation.parse("depthwise int8 1x64x64x96 1x64x64x96 3x3 1x1 96 none -")
-    rows = [[(heavy, 8, 90.0)], [(tall, 3, 120.0), (CONV, 1, 5.0)]]
+    tall = Operation.parse("conv int8 1x64x64x64 1x64x64x256 1x1 1x1 1 none -")
+    rows = [[(heavy, 1, 90.0) for _ in range(8)], [(tall, 1, 120.0) for _ in range(80)]]
     references = [Reference(sum(n * (us + far.us(o)) for o, n, us in r), r) for r in rows]
     assert far_us_per_kb(references) == pytest.approx((0.02, 0.005), rel=1e-6)
     assert far_us_per_kb([Reference(80.0, [(heavy, 1, 90.0)])]) == (0.0, 0.0)
+
+
+def test_what_stands_between_weighted_operations_finds_its_values_near() -> None:
+    far = Far({"int8": (0.02, 0.005)})
+    assert far.us(Operation.parse("add int8 1x64x64x96,1x64x64x96 1x64x64x96 1x1 1x1 1 none -")) == 0
+    assert far.us(CONV) == pytest.approx((0.02 * 9 * 16 * 32 + 0.005 * 64 * 48) / 1e3)
 
 
 @pytest.mark.parametrize("numbers", ["int8", "float"])
@@ -56,8 +62,8 @@ def test_references_are_larger_than_the_cache_and_their_operations_are_not(numbe
     assert files == reference_files("tflite", numbers)  # type: ignore[arg-type]
     for data in files.values():
         operations = [c.operation for c in cut_operators(data, "tflite")]
-        assert footprint(operations) > CACHE_BYTES
-        assert all(weight_bytes(o) + value_bytes(o) <= CACHE_BYTES for o in operations)
+        assert far_share(operations) == 1
+        assert all(far_share([o]) == 0 for o in operations)
 
 
 def test_only_a_large_network_s_price_has_it() -> None:
@@ -71,5 +77,7 @@ def test_only_a_large_network_s_price_has_it() -> None:
         rows = {c.operation: Row(c.operation, 100.0) for c in cut_operators(data, "tflite")}
         return file_price(data, "tflite", Pricer(Table(head, rows))).times.sum_us
 
+    kb = 9 * 128 * 128 / 1e3
     assert price(2) == pytest.approx(200.0)
-    assert price(8) == pytest.approx(800.0 + 8 * 0.1 * 9 * 128 * 128 / 1e3)
+    assert 900.0 < price(9) < 900.0 + 9 * 0.1 * kb
+    assert price(16) == pytest.approx(1600.0 + 16 * 0.1 * kb)

@@ -226,5 +226,5 @@ def test_what_only_fails_for_a_tables_margin_says_so() -> None:
     least_us = 10 + 60 * len(parts()[3])
     with pytest.raises(BudgetError) as failed:
         on_paper(least_us * 1.1).fit()
-    assert "right within" in failed.value.why or "within 20%" in failed.value.why
+    assert "within 20%" in failed.value.why and "simulated" in failed.value.why
     assert "attach the device" in failed.value.try_

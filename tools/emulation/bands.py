@@ -16,7 +16,7 @@ ENOUGH = 4
 
 @dataclass(frozen=True)
 class Band:
-    """``whole``: the relative error of a network's time that four of five stay within; ``ratio``: that of the ratio of two of them."""
+    """What four of five stay within, as a share of what was simulated: ``whole`` a network's time, ``ratio`` the ratio of two of them."""
 
     whole: float
     ratio: float
@@ -30,7 +30,7 @@ def band_of(core: str, counts: Mapping[Key, Vector]) -> Band:
     used = own if len(own) >= ENOUGH else every
     whose = f"{len(used)} times of XNNPACK published for {core.upper() if used is own else 'other cores (none of this one)'}"
     return Band(
-        _round_up([abs(predicted_ms(r, counts) / r.ms - 1) for r in used]), _round_up(_ratios(used, counts)),
+        _round_up([abs(r.ms / predicted_ms(r, counts) - 1) for r in used]), _round_up(_ratios(used, counts)),
         f"four of five are within it: {whose}, against rates that no time of the same publisher was fitted to",
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # run as a program, or imported from another folder's
 from plugin import PluginError, arguments, build, digest
 
-from edgelr.devices.sysroot import CORES, WHEELS, command, prepare, python, qemu, view
+from edgelr.devices.sysroot import CORES, VARIABLES, WHEELS, command, prepare, python, qemu, view
 
 GUEST = Path(__file__).with_name("guest.py")
 EXTENSION = {"litert": "tflite", "onnxruntime": "onnx"}
@@ -97,7 +97,7 @@ def events(files: Sequence[tuple[str, bytes]], core: str, runtime: str, environm
 def _key(data: bytes, core: str, runtime: str, cold: bool) -> str:
     """All that a result depends on."""
     parts = [hashlib.sha256(data).hexdigest(), core, runtime, str(cold), *WHEELS, _emulator(), digest(),
-             hashlib.sha256(GUEST.read_bytes()).hexdigest(), str(CORES[core])]
+             hashlib.sha256(GUEST.read_bytes()).hexdigest(), str(CORES[core]), str(VARIABLES)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
