@@ -15,7 +15,7 @@ from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.search import Searcher, reachable
 from edgelr.pipeline.source import Source
 from edgelr.ranks import Search, Table, total
-from edgelr.vocabulary import Choice, Format, Layer, Plan
+from edgelr.vocabulary import Choice, Format, How, Layer, Plan
 
 ROUNDS = 6
 CLOSE = 0.05  # prediction and measurement agree
@@ -122,7 +122,8 @@ class Fitting:
             apart = max(
                 (abs(a / b - 1) for a, b in zip(rounds[-1].predicted_ms.values(), rounds[-1].measured_ms.values(), strict=True)), default=0
             )
-            self.tell(f"round {number + 1}: {_summary(plan, files, rounds[-1], self.machine.how)}{'' if not over else ', over ' + ', '.join(over)}")
+            late = f", over {', '.join(over)}" if over else ""
+            self.tell(f"round {number + 1}: {_summary(plan, files, rounds[-1], self.machine.how)}{late}")
             if not over:
                 score = self.searcher.scorer.score(plan)
                 if kept is None or score > kept[0]:
