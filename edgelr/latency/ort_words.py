@@ -59,6 +59,8 @@ class _Reader:
         """A shape with its channels last. Kernels on integers have them there already, but for those that only come as ONNX has them."""
         if self.kind in _AS_WRITTEN or len(shape) < 3 or self.attributes.get("channels_last") or self.kind == "NhwcMaxPool":
             return shape
+        if self.kind == "Resize" and self.g.shapes[self.out][-1] == self.g.shapes[self.moving[0]][-1] and len(shape) == 4:
+            return shape  # what is resized tells where the channels are
         first = self.kind in _PLACED or (len(shape) == 4 and self.numbers != "int8")
         return (shape[0], *shape[2:], shape[1]) if first else shape
 

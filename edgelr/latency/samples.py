@@ -9,7 +9,7 @@ import torch
 from edgelr.errors import UnsupportedError
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.graph import Graph, Node
-from edgelr.graph.ops import LeakyRelu, Requantize, Reshape, Slice
+from edgelr.graph.ops import Conv, LeakyRelu, Requantize, Reshape, Slice
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.operation import Operation
 from edgelr.latency.sample_ops import Made, make
@@ -17,6 +17,8 @@ from edgelr.quantization import quantize
 from edgelr.vocabulary import Format, Kept
 
 _RANGE = (-4.0, 4.0)  # latency doesn't depend on the scales
+# On integers ONNX Runtime has another kernel for these, channels last, where convolutions are around.
+_BETWEEN = ("maxpool", "mean", "resize_nearest")
 
 
 def sample(operation: Operation, format: Format, *, blocked: bool = False) -> bytes:
@@ -58,9 +60,16 @@ def _graph(operation: Operation, format: Format) -> tuple[Graph, Mapping[str, Ke
         for i, length in enumerate(lengths):
             begin = sum(lengths[:i])
             nodes += [Node(f"part{i}", Slice(0, begin, begin + length), ("x",)), Node(f"x{i}", Reshape(made.inputs[i]), (f"part{i}",))]
+    if format == "onnx" and operation.numbers == "int8" and operation.op in _BETWEEN:
+        nodes += [Node("before", _point(shape[0]), ("x",)), Node("y", made.op, ("before",)), Node("behind", _point(shape[0]), ("y",))]
+        return Graph.build("x", shape, nodes, "behind"), {}
     nodes.append(Node("y", made.op, inputs))
     kept = {} if operation.numbers == "int8" else {"y": Kept(operation.numbers, "choice", "asked for")}
     return Graph.build("x", shape, nodes, "y"), kept
+
+
+def _point(channels: int) -> Conv:
+    return Conv(torch.randn(channels, channels, 1, 1), torch.randn(channels), (1, 1), (0, 0, 0, 0), (1, 1))
 
 
 def _boundary(operation: Operation, format: Format) -> tuple[Graph, Mapping[str, Kept]]:

@@ -21,7 +21,7 @@ FP_MAC = {
     "fmadd s0, s1, s2, s3": 0x1F020C20, "fnmsub d0, d1, d2, d3": 0x1F628C20, "fmul s0, s1, s2": 0x1E220820,
     "fmla v0.4s, v1.4s, v2.4s": 0x4E22CC20, "fmls v0.2d, v1.2d, v2.2d": 0x4EE2CC20, "fmul v0.4s, v1.4s, v2.4s": 0x6E22DC20,
     "fmla v0.4s, v1.4s, v2.s[3]": 0x4FA21820, "fmul v0.2s, v1.2s, v2.s[1]": 0x0FA29020, "fmla v0.8h, v1.8h, v2.8h": 0x4E420C20,
-    "fmla v0.8h, v1.8h, v2.h[7]": 0x4F321820,
+    "fmla v0.8h, v1.8h, v2.h[7]": 0x4F321820, "fmls v0.4s, v1.4s, v2.s[3]": 0x4FA25820, "fmul v0.8h, v1.8h, v2.h[7]": 0x4F329820,
 }  # fmt: skip
 INT_MAC = {
     "sdot v0.4s, v1.16b, v2.16b": 0x4E829420, "udot v0.4s, v1.16b, v2.4b[1]": 0x6FA2E020, "smlal v0.4s, v1.4h, v2.4h": 0x0E628020,
@@ -29,12 +29,14 @@ INT_MAC = {
     "smlal v0.4s, v1.4h, v2.h[2]": 0x0F622020, "umull2 v0.4s, v1.8h, v2.h[5]": 0x6F52A820, "mla v0.4s, v1.4s, v2.4s": 0x4EA29420,
     "mul v0.8h, v1.8h, v2.8h": 0x4E629C20, "mls v0.8h, v1.8h, v2.h[1]": 0x6F524020, "mul v0.4s, v1.4s, v2.s[1]": 0x4FA28020,
     "sqrdmulh v0.4s, v1.4s, v2.4s": 0x6EA2B420, "sqdmulh v0.8h, v1.8h, v2.h[0]": 0x4F42C020, "sqdmlal v0.4s, v1.4h, v2.4h": 0x0E629020,
-    "sqrdmlah v0.4s, v1.4s, v2.4s": 0x6E828420,
+    "sqrdmlah v0.4s, v1.4s, v2.4s": 0x6E828420, "udot v0.4s, v1.16b, v2.16b": 0x6E829420, "smlsl v0.4s, v1.4h, v2.h[2]": 0x0F626020,
+    "sqdmull v0.4s, v1.4h, v2.h[2]": 0x0F62B020, "mla v0.4s, v1.4s, v2.s[1]": 0x6FA20020,
 }  # fmt: skip
 LOAD = {
     "ldr x0, [sp]": 0xF94003E0, "ldrb w0, [sp, #3]": 0x39400FE0, "ldrsw x0, [sp, #4]": 0xB98007E0, "ldr q0, [sp]": 0x3DC003E0,
     "ldp q0, q1, [sp]": 0xAD4007E0, "ldp x0, x1, [sp]": 0xA94007E0, "ld1 {v0.16b, v1.16b}, [sp]": 0x4C40A3E0,
     "ld1r {v0.4s}, [sp]": 0x4D40CBE0, "ldur d0, [sp, #-8]": 0xFC5F83E0, "ldaxr x0, [sp]": 0xC85FFFE0,
+    "ldadd x0, x1, [sp]": 0xF82003E1,
 }  # fmt: skip
 STORE = {
     "str x0, [sp]": 0xF90003E0, "strh w0, [sp, #2]": 0x790007E0, "str q0, [sp]": 0x3D8003E0, "stp q0, q1, [sp]": 0xAD0007E0,
@@ -113,6 +115,12 @@ def test_a_third_level_takes_what_the_second_loses(plugin: Path, tmp_path: Path)
     (found,) = run(plugin, tmp_path, counted([*sweep(1024), *sweep(1024)]), ("4x4", "16x8", "64x16"))
     assert (found.l2_fetched, found.l3_fetched, found.l3_written) == (2048, 1024, 0)
     assert found.l2_written == 2048 - 256  # what L2 still holds is not written yet
+
+
+def test_a_whole_line_that_comes_back_is_not_fetched(plugin: Path, tmp_path: Path) -> None:
+    """An L2 that is smaller than the L1 has lost the line that L1 writes back."""
+    (found,) = run(plugin, tmp_path, counted([*sweep(1024), *sweep(1024)]), ("32x2", "4x4", "0x1"))
+    assert found.l2_fetched == found.l1_fetched == 2048
 
 
 def test_a_line_across_a_border_is_two(plugin: Path, tmp_path: Path) -> None:

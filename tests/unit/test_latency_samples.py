@@ -84,6 +84,15 @@ def test_a_sample_holds_its_operation_alone_and_is_the_same_each_time(format: Fo
     assert sample(operation, format) == data
 
 
+@pytest.mark.parametrize(("line", "kernel"), [
+    ("maxpool int8 1x8x8x16 1x4x4x16 2x2 2x2 1 none -", "NhwcMaxPool"),
+    ("mean int8 1x8x8x16 1x1x1x16 1x1 1x1 1 none axes1x2", "channels_last"),
+])  # fmt: skip
+def test_samples_have_the_kernels_that_stand_between_convolutions(line: str, kernel: str) -> None:
+    """ONNX Runtime's uint8 MaxPool takes 1.4 ms where NhwcMaxPool takes 0.015 ms (ResNet-18's at 112 pixels)."""
+    assert kernel.encode() in sample(Operation.parse(line), "onnx")
+
+
 @pytest.mark.parametrize("channels", [8, 16, 24])
 def test_blocked_samples_tell_the_channels_that_were_asked_for(channels: int) -> None:
     """ONNX Runtime fills channels up to whole blocks on x86-64."""
