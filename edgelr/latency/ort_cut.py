@@ -94,5 +94,5 @@ def _empty_turn(g: OrtGraph, scan: Any) -> bytes:
     for i, value in enumerate(body.output):
         value.name = f"out{i}"  # one value may have been two outputs
         body.node.append(helper.make_node("Identity", [body.input[i if i < states else 0].name], [value.name]))
-    inputs = [(v, g.shapes[v] if i < states else (1, *g.shapes[v][1:])) for i, v in enumerate(node.input) if v not in g.arrays]
-    return _file(g, node, inputs, [o for o in node.output if o])
+    inputs = {v: g.shapes[v] if i < states else (1, *g.shapes[v][1:]) for i, v in enumerate(node.input) if v not in g.arrays}
+    return _file(g, node, list(inputs.items()), [o for o in node.output if o])
