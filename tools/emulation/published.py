@@ -13,6 +13,7 @@ FILE = Path(__file__).with_name("published.tsv")
 # "four" are the large cores of a phone, whatever they share their cluster with.
 SPEEDUPS: dict[str, dict[str, tuple[float, float]]] = {
     "a53": {"ncnn": (2.04, 2.64), "detectors": (1.83, 2.7)},  # Raspberry Pi Zero 2 W; 3B and 3B+ (int8: TFLite's own kernels)
+    "a53-armv7": {"detectors": (2.17, 2.96)},  # Raspberry Pi 3B+ in 32 bits
     "a72": {"ncnn": (1.64, 2.12), "detectors": (1.95, 2.91)},  # Raspberry Pi 4
     "a76": {"ncnn": (1.75, 1.83), "detectors": (1.86, 2.27)},  # Raspberry Pi 5
     "a76-phone": {"ncnn": (2.09, 2.57)},  # OnePlus 7T
@@ -61,6 +62,8 @@ def speedup(row: Published, without: str = "") -> float:
     """One thread's time over this row's, from medians of other origins than ``without``; 1 for one thread."""
     if row.threads == 1:
         return 1.0
-    core = "a76-phone" if row.core == "a76" and row.device.startswith("pixel") else "a73" if row.core == "kryo" else row.core
+    core = "a73" if row.core == "kryo" else row.core
+    if row.source.endswith("-armv7") or (row.core == "a76" and row.device.startswith("pixel")):
+        core = f"{row.core}-armv7" if row.source.endswith("-armv7") else f"{row.core}-phone"
     known = [v for origin, v in SPEEDUPS[core].items() if origin != without]
     return float(median(v[row.numbers == "int8"] for v in known))

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 from bands import Band
-from fitting import Key, fitted, key_of, predicted_ms
-from published import rows
-from rates import CORES, Vector
+from fitting import STANDING_IN, Key, fitted, key_of, predicted_ms, rates_of
+from published import rows, speedup
+from rates import CORES, Vector, milliseconds
 
 from edgelr.devices import Target
 from edgelr.latency.table import Table
@@ -54,13 +54,18 @@ def _held(tables: Mapping[Format, Table]) -> str:
 def _checked(core: str, counts: Mapping[Key, Vector]) -> str:
     found = [r for r in rows() if r.core == core and fitted(r) and key_of(r) in counts]
     if not found:
-        return "No one-thread time of a network with today's kernels was found published for this core."
-    lines = ["| device | network | numbers | published, ms | simulated, ms | error |", "|---|---|---|---|---|---|"]
+        return "No time of a network with today's kernels was found published for this core."
+    rates = rates_of(core, counts)
+    lines = ["| device | network | numbers | threads | published, ms | error, its publisher left out | error of these tables' cycles |",
+             "|---|---|---|---|---|---|---|"]
     for r in found:
-        ms = predicted_ms(r, counts)
-        lines.append(f"| {r.device} | {r.network} | {r.numbers} | {r.ms:g} | {ms:.1f} | {ms / r.ms - 1:+.0%} |")
+        left_out = predicted_ms(r, counts) / r.ms - 1
+        now = milliseconds(counts[key_of(r)], rates, r.ghz) / speedup(r, r.origin) / r.ms - 1
+        lines.append(f"| {r.device} | {r.network} | {r.numbers} | {r.threads} | {r.ms:g} | {left_out:+.0%} | {now:+.0%} |")
     if not any(r.numbers == "int8" for r in found):
         lines.append("\nNone of these is int8: the int8 rows rest on ncnn's published times alone.")
+    if any(r.source == STANDING_IN for r in found):
+        lines.append("\nThose on four threads are of 32-bit kernels: too few others were found published for this core.")
     return "\n".join(lines)
 
 
