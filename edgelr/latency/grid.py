@@ -67,7 +67,7 @@ def grid(format: Format, numbers: Numbers) -> tuple[Operation, ...]:
     (activations up to 1.3 million numbers, weights up to 2.7 million, up to 120 million multiplications), with the corners of that, so
     that few networks' layers lie outside. The same call gives the same operations.
     """
-    found = [*_linear(numbers), *_recurrent(format, numbers)]
+    found = [*_linear(numbers), *_recurrent(format, numbers), *(_loops(format) if numbers == "float" else ())]
     if numbers != "dynamic":
         found += [*_convolutions(format, numbers), *_depthwise(format, numbers), *_matmul(format, numbers), *_others(format, numbers)]
     elif format == "tflite":
@@ -162,6 +162,27 @@ def _recurrent(format: Format, numbers: Numbers) -> Iterator[Operation]:
             continue  # written as a loop
         for steps, c_in, state in _LAYERS:
             yield Operation(op, numbers, ((1, steps, c_in),), (1, steps, state))
+
+
+_STATES = (32, 64, 128, 256, 512)
+_STEPS, _UNROLLED = 64, 4  # a .tflite's loop takes four steps a turn
+
+
+def _loops(format: Format) -> Iterator[Operation]:
+    """What a recurrent layer's loop is beside its products: gates parted, states carried, results gathered."""
+    for state in _STATES:
+        row, gates = (1, state), (1, 4 * state)
+        yield Operation("split", "float", (gates,), (1, 3 * state), detail=f"axis1into{3 * state}x{state}")
+        yield Operation("split", "float", ((1, 3 * state),), row, detail=f"axis1into{state}x{state}x{state}")
+        if format == "onnx":
+            yield Operation("loop", "float", (row, (_STEPS, 1, 4 * state)), row)
+            yield Operation("identity", "float", (row,), row)
+            yield Operation("transpose", "float", ((1, _STEPS, 4 * state),), (_STEPS, 1, 4 * state), detail="perm102")
+            continue
+        every, turn = (_STEPS, state), (_UNROLLED, state)
+        yield Operation("loop", "float", ((_STEPS, 4 * state), every), (1,))
+        yield Operation("split", "float", ((_UNROLLED, 4 * state),), gates, detail="axis0into" + "x".join("1" * _UNROLLED))
+        yield Operation("dynamic_update_slice", "float", (every, turn), every)
 
 
 _HEADS = ((1, 16, 16), (3, 197, 64), (4, 64, 16), (4, 64, 32), (2, 128, 32), (4, 128, 64), (8, 50, 64), (6, 197, 64), (1, 256, 32))

@@ -16,8 +16,10 @@ from edgelr.latency.calibrate import Calibrated, calibrate, priced
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.grid import grid
 from edgelr.latency.machine import RUNTIMES
+from edgelr.latency.measuring_far import measure_far
 from edgelr.latency.operation import Operation
 from edgelr.latency.pricer import Pricer
+from edgelr.latency.reorders import reorders
 from edgelr.latency.row_source import DeviceRows
 from edgelr.latency.store import Found, find_table, load_table, own_file, save_table
 from edgelr.latency.table import Head, Table
@@ -65,8 +67,11 @@ def build_tables(
             told = device.describe(RUNTIMES[format])
             source = DeviceRows(device, format, target.threads, blocked=_blocked(told, format))
             tell(f"{RUNTIMES[format]}: measuring operations on {device.address}, kept in {file}")
+            head = _head(target, told, format)
+            tell(f"{RUNTIMES[format]}: how far weights come from in large networks")
+            far = measure_far(device, format, target.threads, [n for n in numbers if n != "dynamic"], blocked=_blocked(told, format))
             built = build(
-                _head(target, told, format),
+                replace(head, conditions={**head.conditions, **far.conditions()}),
                 _wanted(settings, format, numbers, step, _blocked(told, format)),
                 source,
                 known=known,
@@ -153,7 +158,8 @@ def _blocked(told: Described, format: Format) -> bool:
 
 def _wanted(settings: Settings, format: Format, numbers: Sequence[Numbers], step: int, blocked: bool) -> tuple[Operation, ...]:
     if not settings.model:
-        return tuple(o for n in numbers for o in grid(format, n))
+        layouts = reorders() if blocked and "float" in numbers else ()
+        return (*(o for n in numbers for o in grid(format, n)), *layouts)
     name, network = read_network(settings)
     graph = inspect(name, network, input_shape(settings, None)).graph
     found: list[Operation] = []
