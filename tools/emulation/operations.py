@@ -18,17 +18,17 @@ from edgelr.vocabulary import Format, Numbers
 
 RUNTIME: dict[Format, str] = {"tflite": "litert", "onnx": "onnxruntime"}
 LIGHT_MACS: dict[Numbers, int] = {"int8": 20_000_000, "float": 8_000_000, "dynamic": 20_000_000}
-HEAVY_SHARE: dict[Numbers, int] = {"int8": 2, "float": 8, "dynamic": 2}  # floats are emulated in software: half a minute for 10^9
+HEAVY_SHARE: dict[Numbers, int] = {"int8": 1, "float": 8, "dynamic": 2}  # floats are emulated in software: half a minute for 10^9
 THINNED: tuple[Numbers, ...] = ("float", "dynamic")  # half of the rows of a large family: emulated floats take hours
 FEW = 12
 BATCH = 200  # files that one emulated process counts
 
 
 def chosen(format: Format, numbers: Numbers) -> tuple[Operation, ...]:
-    """The grid's operations up to ``LIGHT_MACS`` multiplications, and of the others every second or eighth and the heaviest."""
+    """The grid's operations up to ``LIGHT_MACS`` multiplications; of the others some, the heaviest, and what ResNets repeat."""
     every = _halved(grid(format, numbers)) if numbers in THINNED else grid(format, numbers)
     heavy = [o for o in every if macs(o) > LIGHT_MACS[numbers]]
-    some = {*heavy[:: HEAVY_SHARE[numbers]], *heavy[-1:]}
+    some = {*heavy[:: HEAVY_SHARE[numbers]], *heavy[-1:], *(o for o in heavy if o.inputs[0] == o.output)}
     return tuple(o for o in every if macs(o) <= LIGHT_MACS[numbers] or o in some)
 
 
