@@ -38,7 +38,8 @@ def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
             us.setdefault(cut.name, 0.0)
             continue
         price = pricer.price(cut.operation)
-        us[cut.name] = us.get(cut.name, 0.0) + cut.times * (price.us + share * far.us(cut.operation))
+        turns = 1 if cut.operation.op == "loop" else cut.times  # a loop's row is one turn with entering it: what turns do has its own rows
+        us[cut.name] = us.get(cut.name, 0.0) + turns * (price.us + share * far.us(cut.operation))
         basis[cut.name] = max(basis.get(cut.name, price.basis), price.basis, key=_BASES.index)
     head = pricer.table.head
     return FilePrice(OpTimes(head.runtime, head.threads, us, head.call_us, sum(us.values()) + head.call_us), basis)

@@ -56,7 +56,8 @@ def test_a_shipped_table_is_of_its_target_simulated_and_says_how_wrong_it_is(nam
     target, head = load_target(name), table(name, runtime).head
     assert (head.target, head.runtime, head.core, head.clock_ghz, head.threads) == (name, runtime, target.core, target.clock_ghz, 1)
     assert check(table(name, runtime), core=target.core, runtime=runtime, threads=1) == ()
-    assert head.how == "simulated" and 0 < head.ratio_band <= 1 and 0 < head.band <= 1 and head.band_from and head.call_us > 0
+    assert head.how == "simulated" and head.band_from and head.call_us > 0
+    assert 0.08 <= head.ratio_band <= 1 and (0.15 if runtime == "litert" else 0.25) <= head.band <= 1, "few files can't promise more"
     assert head.steps["int8"] == target.rank_steps[runtime]  # type: ignore[index]
     assert (TARGETS / name / f"{runtime}.tsv").stat().st_size <= MOST_BYTES
 
@@ -64,8 +65,9 @@ def test_a_shipped_table_is_of_its_target_simulated_and_says_how_wrong_it_is(nam
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_targets_page_tells_the_errors_that_its_tables_carry(name: str) -> None:
     page = (TARGETS / name / "README.md").read_text(encoding="utf-8")
-    head = table(name, "litert").head
-    assert f"**{head.band:.0%}**" in page and f"**{head.ratio_band:.0%}**" in page and "simulated" in page
+    for runtime in RUNTIMES:
+        head = table(name, runtime).head
+        assert f"**{head.band:.0%}**" in page and f"**{head.ratio_band:.0%}**" in page and "simulated" in page
 
 
 @pytest.mark.parametrize(("name", "runtime"), EACH)

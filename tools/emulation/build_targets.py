@@ -48,7 +48,7 @@ def main() -> None:
         tables = {format: work.table(target, format) for format in RUNTIME}
         for format, table in tables.items():
             (chosen_.out / name / f"{RUNTIME[format]}.tsv").write_text(dumps(table), encoding="utf-8")
-        (chosen_.out / name / "README.md").write_text(page(target, tables, work.band(target), work.networks), encoding="utf-8")
+        (chosen_.out / name / "README.md").write_text(page(target, tables, work.networks), encoding="utf-8")
         tell(f"{name}: {', '.join(f'{RUNTIME[f]} {len(t.rows)} rows' for f, t in tables.items())}")
 
 
@@ -71,11 +71,11 @@ class Work:
     def rates(self, target: Target) -> Rates:
         return rates_of(_core(target), self.networks)
 
-    def band(self, target: Target) -> Band:
-        return band_of(_core(target), self.networks)
+    def band(self, target: Target, runtime: str) -> Band:
+        return band_of(_core(target), runtime, self.networks)
 
     def table(self, target: Target, format: Format) -> Table:
-        core, runtime, rates, band = _core(target), RUNTIME[format], self.rates(target), self.band(target)
+        core, runtime, rates, band = _core(target), RUNTIME[format], self.rates(target), self.band(target, RUNTIME[format])
         kernels, ghz = CORES[core].kernels, target.clock_ghz
 
         def us(events: Vector) -> float:

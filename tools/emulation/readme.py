@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from bands import Band
 from fitting import STANDING_IN, Key, fitted, key_of, predicted_ms, rates_of
 from published import rows, speedup
 from rates import CORES, Vector, milliseconds
@@ -14,7 +13,7 @@ from edgelr.latency.table import Table
 from edgelr.vocabulary import Format
 
 
-def page(target: Target, tables: Mapping[Format, Table], band: Band, counts: Mapping[Key, Vector]) -> str:
+def page(target: Target, tables: Mapping[Format, Table], counts: Mapping[Key, Vector]) -> str:
     """Markdown."""
     core = target.core.removeprefix("cortex-")
     return "\n\n".join([
@@ -27,8 +26,9 @@ def page(target: Target, tables: Mapping[Format, Table], band: Band, counts: Map
         f"Cycles: {CORES[core].on}; then fitted to the published times below, as far as there are any of this core.",
         "## What they hold", _held(tables),
         "## How wrong they are",
-        f"Whole networks: four of five are within **{band.whole:.0%}**; the ratio of two networks' times, which is what choosing between "
-        f"them needs, within **{band.ratio:.0%}**. ({band.words}.) A budget on this target keeps that much in reserve.",
+        *(f"{t.head.runtime}: a whole network's time within **{t.head.band:.0%}**, the ratio of two networks' times, which choosing "
+          f"between them takes, within **{t.head.ratio_band:.0%}** ({t.head.band_from})." for t in tables.values()),
+        "A budget on this target keeps that much in reserve.",
         _checked(core, counts),
         "ONNX Runtime's kernels differ between these cores by dot products alone: counted were a Cortex-A72, and a Cortex-A76 where "
         "integers multiply.",
