@@ -190,10 +190,7 @@ def _banded(table: Table) -> Table:
         return replace(table, head=replace(table.head, band=0.5, band_from=f"no family has {ENOUGH} rows yet: not known"))
     typical = sorted(errors)[len(errors) // 2]
     whole = IN_NETWORK[table.head.runtime]
-    told = (
-        f"rows left out are predicted to {typical:.1%} (median of {len(errors)}); four of five whole networks were within {whole:.0%} on an "
-        "x86-64 machine"
-    )
+    told = f"rows left out are predicted to {typical:.1%} (median of {len(errors)}); four of five networks within {whole:.0%} on x86-64"
     return replace(table, head=replace(table.head, band=round(max(typical, whole), 3), band_from=told))
 
 
