@@ -130,12 +130,15 @@ def score(net: Net, scorer: GraphScorer, plan: Plan) -> float:
 
 
 def main() -> None:
-    chosen = parser(__doc__, "plans").parse_args()
+    options = parser(__doc__, "plans")
+    options.add_argument("--networks", nargs="*", default=["ResNet-20", "ResNet-18"], help="which of the two")
+    chosen = options.parse_args()
     need(chosen.shared, *FILES)
     start = time.perf_counter()
     cells = Cells(chosen.out, {"quick": chosen.quick, "targets": TARGETS, "share": SHARE})
     for net in networks(chosen.shared, chosen.quick):
-        if not all(f"{net.name} {t} {k}" in cells.done for t in TARGETS for k in ("dense", "by its table", "by MACs")):
+        wanted = [f"{net.name} {t} {k}" for t in TARGETS for k in ("dense", "by its table", "by MACs")]
+        if net.name in chosen.networks and not all(key in cells.done for key in wanted):
             begun = time.perf_counter()
             for key, cell in rows_of(net, chosen.shared):
                 seconds, begun = time.perf_counter() - begun, time.perf_counter()

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from elsewhere import HERE, Job, Place, difference, run_at
 from emulated import HASWELL
-from environments import CORES, AbsentError, arm, old_board, tensorflow, x86
+from environments import AbsentError, arm, old_board, tensorflow, x86
 from golden_files import compared, onnx_jobs, tflite_jobs
 from old_boards import KNOWN, failing
+
+from edgelr.devices.sysroot import CORES
 
 
 @pytest.fixture(scope="session")

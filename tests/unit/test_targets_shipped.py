@@ -75,7 +75,7 @@ def test_tables_are_dense_enough_for_the_shapes_of_common_networks(name: str, ru
     wanted = [
         conv(56, 64, 64, 3), conv(14, 256, 256, 3), conv(28, 128, 48, 3), conv(14, 96, 40), conv(7, 320, 1280), conv(56, 24, 144),  # CNNs
         Operation("depthwise", "int8", ((1, 28, 28, 192),), (1, 28, 28, 192), (3, 3), groups=192),
-        Operation("linear", "int8", ((1, 512),), (1, 10)), Operation("linear", "int8", ((1, 197, 192),), (1, 197, 576)),  # heads, ViT
+        Operation("linear", "int8", ((1, 512),), (1, 100)), Operation("linear", "int8", ((1, 197, 192),), (1, 197, 576)),  # heads, ViT
         Operation("linear", "float", ((1, 128),), (1, 512)), Operation("linear", "dynamic", ((1, 128),), (1, 512)),  # recurrent steps
         conv(28, 128, 48, 3, "float"), conv(14, 96, 40, 1, "float"),
     ]  # fmt: skip
@@ -96,7 +96,7 @@ def test_more_channels_never_cost_less(name: str, runtime: str, numbers: str) ->
 def test_dot_products_show(name: str) -> None:
     """A large int8 convolution gains much more over float where the core has dot products."""
     gain = pricer(name, "litert").price(conv(28, 128, 128, 3, "float")).us / pricer(name, "litert").price(conv(28, 128, 128, 3)).us
-    assert gain > 2.5 if "dotprod" in load_target(name).features else gain < 2.5
+    assert gain > 3.4 if "dotprod" in load_target(name).features else gain < 3.4
 
 
 def test_a_faster_clock_of_the_same_core_is_faster_by_the_clock() -> None:
