@@ -117,7 +117,7 @@ def _core(target: Target) -> str:
 
 
 def _used(core: str) -> Sequence[object]:
-    return [r for r in rows() if r.core == core and fitted(r)]
+    return [r for r in rows() if r.core == (CORES[core].like or core) and fitted(r)]
 
 
 if __name__ == "__main__":

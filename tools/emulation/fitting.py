@@ -53,6 +53,7 @@ def counts_of(keys: Sequence[Key], environments: Path, kept: Path, tell: Callabl
 
 def rates_of(core: str, counts: Mapping[Key, Vector], *, without: str = "", among: Sequence[Published] | None = None) -> Rates:
     """The rates of a core, fitted to every row of it that ``fitted`` admits; ``without`` leaves out all that one origin published."""
+    core = CORES[core].like or core
     used = [r for r in among or rows() if r.core == core and fitted(r) and r.origin != without and key_of(r) in counts]
     one_thread = [r.ms * speedup(r, r.origin) for r in used]
     return fit(CORES[core].first, [counts[key_of(r)] for r in used], one_thread, [r.ghz for r in used], trust=CORES[core].trust)

@@ -57,13 +57,14 @@ class Core:
     """``kernels`` is the emulated core whose kernels it runs; ``first`` are its rates before the fit, ``on`` what they come from.
 
     ``trust`` is the relative error of the first rates: ncnn's own times on four boards with an A53 give rates that predict each other's
-    within 18 to 27 %, those of other cores within 10 to 14 %.
+    within 18 to 27 %, those of other cores within 10 to 14 %. ``like``: the core whose rates, once fitted, it takes.
     """
 
     kernels: str
     first: Rates
     on: str
     trust: float = 0.5
+    like: str = ""
 
 
 LEAST = Rates(0.5, 0.5, 0.5, 10.0, 10.0).vector
@@ -85,8 +86,8 @@ CORES: dict[str, Core] = {
                 "A72's: the same throughput in float. Dot products don't show in the published times: int8 is 1.8 times as fast as float "
                 "on Pixel 3, 2.8 times on Pixel 4 (measurement); A72's kernels are counted"),
     "a76": Core("a76", _A76, "ncnn on Raspberry Pi 5 and OnePlus 7T"),
-    "a78": Core("a76", _A76, "A76's: the same throughput a cycle"),
-    "x1": Core("a76", _A76, "A76's: what an X1 sustains (45.8 GFLOP/s at 2.85 GHz in float) is A76's throughput a cycle"),
+    "a78": Core("a76", _A76, "A76's: the same throughput a cycle", like="a76"),
+    "x1": Core("a76", _A76, "A76's: what an X1 sustains (45.8 GFLOP/s at 2.85 GHz in float) is A76's throughput a cycle", like="a76"),
 }  # fmt: skip
 
 
