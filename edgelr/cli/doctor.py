@@ -23,6 +23,7 @@ Emulator = Annotated[
 
 def doctor(emulator: Emulator = "", json: o.Json = False) -> None:
     """Tell versions, the machine, and what optional parts are missing; with --emulator, fetch what emulated cores need."""
+    import textwrap
     from importlib import metadata
 
     if emulator:
@@ -53,7 +54,7 @@ def doctor(emulator: Emulator = "", json: o.Json = False) -> None:
                     *(f"{p:16} {v or 'MISSING'}" for p, v in found.items()),
                     "",
                     f"machine          {host['cpu']}, {host['cores']} cores, {' '.join(host['isa']) or 'no int8 instructions known'}",
-                    f"targets          {', '.join(list_targets())}",
+                    textwrap.fill(f"targets          {', '.join(list_targets())}", 80, subsequent_indent=" " * 17, break_on_hyphens=False),
                     *(f"optional         {p} is not installed: {line}" for p, line in absent.items()),
                 ]
             )

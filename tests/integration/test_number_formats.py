@@ -66,8 +66,8 @@ def test_dynamic_is_refused_for_a_runtime_that_computes_it_wrongly(tmp_path: Pat
         '[rank_steps]\nlitert = 8\n[packages]\nlitert = "tflite-runtime==2.14.0"\n'
     )
     with pytest.raises(UsageError, match=r"tflite-runtime==2.14.0 computes dynamic-range files"):
-        run(target=str(board), numbers="dynamic")
-    assert run(target=str(board), formats=("tflite",)).artifacts[0].format == "tflite"
+        run(target=f"{board}@local", numbers="dynamic")
+    assert run(target=f"{board}@local", formats=("tflite",)).artifacts[0].format == "tflite"
 
 
 def test_seven_bit_weights_for_processors_without_vnni(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_seven_bit_weights_for_processors_without_vnni(tmp_path: Path) -> None:
         'name = "haswell"\ndevice = "x86-64 with AVX2"\nruntimes = ["onnxruntime"]\nthreads = 1\nnumber_format = "w8a8"\nweight_bits = 7\n'
         "[rank_steps]\nonnxruntime = 16\n"
     )
-    run(tmp_path / "o", target=str(board), formats=("onnx",))
+    run(tmp_path / "o", target=f"{board}@local", formats=("onnx",))
     found = read((tmp_path / "o" / "model.int8.onnx").read_bytes(), "onnx").weights
     assert max(int(np.abs(w.weight.astype(int)).max()) for w in found.values()) == 63
 

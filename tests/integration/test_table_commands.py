@@ -93,7 +93,7 @@ def test_calibrating_by_files_writes_a_table_of_the_users_own(home: Path, tmp_pa
     done = edgelr("table", "calibrate", "host", *three, "--board", "my board", "-o", str(out), "--json")
     assert done.code == 0, done.err
     (facts,) = json.loads(done.out)["tables"]
-    assert 1.2 < facts["factors"]["int8"] < 1.31
+    assert 1.2 < facts["factors"]["int8"] < 1.34  # a file's price leaves out what costs nothing, the sum above has it
     assert "my board" in load_table(out).head.on and load_table(out).head.how == "measured"
     for bad in ("net.tflite", f"{file}:fast", f"{file}:-3ms", f"{file}:nan", f"{tmp_path / 'none.tflite'}:3ms", f"{home / 'net.py'}:3ms"):
         assert edgelr("table", "calibrate", "host", "--measured", bad, "-o", str(out)).code in (Exit.USAGE, Exit.BAD_INPUT)
