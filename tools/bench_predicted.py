@@ -1,6 +1,6 @@
 """Predicted against measured: whole networks' latency by tables built without them, beside what they take on this machine.
 
-    OMP_NUM_THREADS=1 python tools/bench_predicted.py --out docs/benchmarks/predicted.md
+    OMP_NUM_THREADS=1 python tools/bench_predicted.py --tables FOLDER --out docs/benchmarks/predicted.md
 
 Eight networks, dense and with half and a quarter of their layers' parameters, in float and on integers, in both runtimes. A runtime's
 table holds the general grid of operations and no network. Tables are kept in ``--tables``; an interrupted run goes on with them.
@@ -163,7 +163,7 @@ def page(cells: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     arguments: argparse.ArgumentParser = parser(__doc__, "predicted")
-    arguments.add_argument("--tables", type=Path, default=Path("/tmp/edgelr-predicted"), help="where tables are kept")  # noqa: S108
+    arguments.add_argument("--tables", type=Path, required=True, help="folder where tables are kept")
     arguments.add_argument("--minutes", type=float, default=0.0, help="for each runtime's table; 0: until it is whole")
     a = arguments.parse_args()
     need(a.shared, *MODELS)

@@ -156,16 +156,6 @@ class Device:
         self._transport.run(["rm", "-f", *paths])
         return outputs
 
-    def count(self, files: Sequence[tuple[str, bytes]], *, runtime: Runtime, evict_bytes: int = 8 << 20) -> tuple[str, ...]:
-        """Run each file once between two ``os.getppid()`` marks, caches swept and its input fresh: an emulator counts what lies between.
-
-        Gives the names in the order of the marks. Files that the runtime refuses are left out.
-        """
-        placed = self._jobs.place(files)
-        limit_s = START_S + FILE_S * len(files)
-        told = self._jobs.start("count", runtime, placed, seconds=limit_s, silent_seconds=limit_s, evict_bytes=evict_bytes)
-        return tuple(placed.name_of(answer) for answer in told if answer.kind == "counted")
-
     def _known(self, host: Answer) -> Described:
         told = described(host)
         self._sign = self._sign or told.emulator

@@ -16,7 +16,7 @@ NumberFormat = Literal["w8a8"]
 Feature = Literal["dotprod", "fp16"]
 
 # The wheel carries the folder inside the package; a checkout has it at its root.
-_PLACES = (Path(__file__).parents[1] / "_targets", Path(__file__).parents[2] / "targets")
+PLACES = (Path(__file__).parents[1] / "_targets", Path(__file__).parents[2] / "targets")
 
 _OPTIONAL = frozenset({"facts", "weight_bits", "packages", "numbers", "core", "clock_ghz", "features", "kernels"})
 
@@ -69,7 +69,7 @@ class Target:
 
 def list_targets() -> tuple[str, ...]:
     """The names of all targets that are found, sorted."""
-    return tuple(sorted({file.parent.name for place in _PLACES for file in place.glob("*/target.toml")}))
+    return tuple(sorted({file.parent.name for place in PLACES for file in place.glob("*/target.toml")}))
 
 
 def load_target(name: str | Path) -> Target:
@@ -84,7 +84,7 @@ def _find(name: str) -> Path:
     folder, at, device = name.partition("@")
     if at and (folder, device) != ("host", "local"):
         raise UsageError(f"'{name}' can't be attached.", f"only this machine can be, not '{device}'.", "use host@local or host.")
-    for place in _PLACES:
+    for place in PLACES:
         if folder in list_targets() and (place / folder / "target.toml").is_file():
             return place / folder / "target.toml"
     path = Path(folder)

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from edgelr.devices.targets import PLACES
 from edgelr.errors import BadInputError, EdgelrError, UsageError
 from edgelr.latency.table import Table
 from edgelr.latency.table_check import check
 from edgelr.latency.table_file import MAX_BYTES, dumps, loads
 
-# As edgelr.devices.targets finds them: inside the wheel, or at a checkout's root.
-_SHIPPED = (Path(__file__).parents[1] / "_targets", Path(__file__).parents[2] / "targets")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -53,7 +52,7 @@ def find_table(
 
     Raises BadInputError for a table that can't be read, or not be used for this core, runtime or number of threads (``check``).
     """
-    places = [Path(path)] if path else [own_file(target, runtime), *(folder / target / f"{runtime}.tsv" for folder in _SHIPPED)]
+    places = [Path(path)] if path else [own_file(target, runtime), *(folder / target / f"{runtime}.tsv" for folder in PLACES)]
     file = next((p for p in places if path or p.is_file()), None)
     if file is None:
         return None
@@ -66,7 +65,7 @@ def find_table(
 
 def all_tables() -> Iterator[tuple[Path, Found | EdgelrError]]:
     """Every table of the user's and of the targets, by path; those that can't be used with the reason."""
-    for folder in (home() / "tables", *_SHIPPED):
+    for folder in (home() / "tables", *PLACES):
         for file in sorted(folder.glob("*/*.tsv")):
             try:
                 table = load_table(file)

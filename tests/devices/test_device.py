@@ -141,10 +141,6 @@ def test_nothing_but_the_harness_is_left_between_jobs(tflite_bytes: bytes, onnx_
     assert not folder.exists()
 
 
-def test_counting_gives_the_names_in_order(device: Device, tflite_bytes: bytes) -> None:
-    assert device.count([("b", tflite_bytes), ("x", b"no"), ("a", tflite_bytes)], runtime="litert") == ("b", "a")
-
-
 def test_an_emulated_device_has_no_times(tflite_bytes: bytes) -> None:
     transport = LocalTransport()
     transport.timed = False

@@ -21,7 +21,6 @@ import pytest
 
 from edgelr.devices import harness
 from edgelr.devices.harness.clock import Stopwatch
-from edgelr.devices.harness.job import Job
 from edgelr.devices.harness.loops import ring
 from edgelr.devices.harness.probes import probe
 from edgelr.devices.harness_file import harness_file
@@ -246,36 +245,6 @@ def test_a_row_is_measured_until_it_is_known_or_enough() -> None:
     assert len(row.us) > 100  # a call is a microsecond: it goes on for the time asked for
     (row,) = ring([("a", File("a", log))], watch, least=3, most=20, window=7, min_seconds=0.0)
     assert 3 <= len(row.us) <= 20
-
-
-@pytest.mark.parametrize("format", ["tflite", "onnx"])
-def test_one_call_lies_between_two_marks(tmp_path: Path, tflite_bytes: bytes, onnx_bytes: bytes, format: str) -> None:
-    data = tflite_bytes if format == "tflite" else onnx_bytes
-    runtime = "litert" if format == "tflite" else "onnxruntime"
-    log: list[str] = []
-
-    def seen(frame: Any, event: str, function: Any) -> None:
-        name = getattr(function, "__name__", "") if event == "c_call" else frame.f_code.co_name if event == "call" else ""
-        if name in ("getppid", "invoke", "run_with_iobinding", "feed", "sweep"):
-            log.append(name)
-
-    read, write = os.pipe()
-    job = Job({"task": "count", "runtime": runtime, "files": [put(tmp_path, data)] * 2, "evict_bytes": 4096}, write)
-    sys.setprofile(seen)
-    try:
-        job.count()
-    finally:
-        sys.setprofile(None)
-        os.close(write)
-    with os.fdopen(read) as stream:
-        kinds = [json.loads(line)["kind"] for line in stream]
-    assert kinds == ["loading", "counted"] * 2
-    marks = [i for i, name in enumerate(log) if name == "getppid"]
-    assert len(marks) == 4
-    for first, second in ((marks[0], marks[1]), (marks[2], marks[3])):
-        between = log[first + 1 : second]
-        assert between and set(between) <= {"invoke", "run_with_iobinding"} and between.count("invoke") == 1
-        assert log[first - 1] == "feed" and "sweep" in log[:first]
 
 
 def test_inputs_are_read_without_unpickling(tmp_path: Path, tflite_bytes: bytes) -> None:

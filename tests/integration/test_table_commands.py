@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGELR_HOME", str(home))
-    monkeypatch.setattr(store, "_SHIPPED", ())
+    monkeypatch.setattr(store, "PLACES", ())
 
 
 def table() -> Table:

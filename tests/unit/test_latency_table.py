@@ -154,7 +154,7 @@ def test_labels_tell_another_version_and_age() -> None:
 
 def test_the_users_own_table_comes_before_the_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGELR_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(store, "_SHIPPED", (tmp_path / "targets",))
+    monkeypatch.setattr(store, "PLACES", (tmp_path / "targets",))
     assert store.find_table("raspberry-pi-4", "litert") is None
     shipped = tmp_path / "targets" / "raspberry-pi-4" / "litert.tsv"
     store.save_table(shipped, table(on="shipped"))

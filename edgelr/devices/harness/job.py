@@ -2,11 +2,11 @@
 
 It needs Python 3.9, and for all but "describe" numpy with ai-edge-litert, tflite-runtime or onnxruntime. JOB is a JSON file::
 
-    {"schema": 1, "task": "describe" | "measure" | "rows" | "kernels" | "run" | "count", "runtime": "litert" | "onnxruntime", "threads": 1,
+    {"schema": 1, "task": "describe" | "measure" | "rows" | "kernels" | "run", "runtime": "litert" | "onnxruntime", "threads": 1,
      "cpus": [0, 1] | "big" | null, "files": [{"name", "path", "sha256", "offset"?, "bytes"?}], "remove": [PATH],
      "rounds": 30, "min_seconds": 0.5, "seed": 0,              measure
      "least": 14, "most": 50, "window": 7, "gauges": 2,        rows, with min_seconds; the first files are gauges
-     "evict_bytes": 0,                                         rows and count
+     "evict_bytes": 0,                                         rows
      "runs": 50,                                               kernels
      "inputs": [{"path", "sha256"}], "outputs": PREFIX,        run: .npy files; PREFIX0.npy … are written
      "root": "/"}                                              where /sys and /proc are
@@ -33,7 +33,6 @@ from .loops import BEAT_SECONDS, interleave, ring
 from .probes import probe
 
 SCHEMA = 1
-EVICT_BYTES = 8 << 20  # beyond the last level of cache of every board that edgelr knows
 _ROUNDS_A_LINE = 500  # keeps a line far below a megabyte
 
 
@@ -53,7 +52,7 @@ class Job:
     def do(self) -> None:
         cpus = pin(self.job.get("cpus"), self.threads, self._root)
         self.say("host", **host(self._root), pinned=cpus, clock=self.watch.name)
-        tasks = {"describe": self.describe, "measure": self.measure, "rows": self.rows, "count": self.count}
+        tasks = {"describe": self.describe, "measure": self.measure, "rows": self.rows}
         {**tasks, "kernels": self.kernels, "run": self.run}[self.job["task"]]()
 
     def say(self, kind: str, **values: Any) -> None:
@@ -119,21 +118,6 @@ class Job:
         for row in ring(files, self.watch, gauges=gauges, sweep=sweep, turned=self.beat, **limits):
             self.beat(1.0)
             self.say("row", name=row.name, us=[round(us, 3) for us in row.us], gauges_us=row.gauges_us)
-
-    def count(self) -> None:
-        """Each file alone: once warm, then the caches are swept, its input is written again, and one call runs between two marks.
-
-        ``os.getppid`` is the mark: a system call that nothing else here makes, so that an emulator can count what lies between.
-        """
-        sweep = _sweep(self.job.get("evict_bytes", EVICT_BYTES))
-        for name, session in self.sessions():
-            sweep()
-            session.feed()
-            os.getppid()
-            session.invoke()
-            os.getppid()
-            session.close()
-            self.say("counted", name=name)
 
     def kernels(self) -> None:
         from .runtimes import kernel_times
