@@ -38,11 +38,28 @@ class Layer:
 
 
 @dataclass(frozen=True, order=True)
+class Share:
+    """A factor in common with the other layers of ``group``: the first factor ("left"), the second ("right"), or a part of both.
+
+    Sides are the joint decomposition paper's (arXiv 2107.04386). ``left_rank`` of "both": how much of the rank has its first factor in
+    common; the rest has its second.
+    """
+
+    group: str
+    side: Literal["left", "right", "both"]
+    left_rank: int = 0
+
+
+@dataclass(frozen=True, order=True)
 class Choice:
-    """What one layer becomes: a scheme and its rank (``None`` for dense; per group for a grouped convolution, per gate for "gates")."""
+    """What one layer becomes: a scheme and its rank (``None`` for dense; per group for a grouped convolution, per gate for "gates").
+
+    ``share`` is the factor that it has in common with other layers, of the same scheme, rank and group; ``None`` where it has none.
+    """
 
     scheme: Scheme = "dense"
     rank: int | None = None
+    share: Share | None = None
 
     def __post_init__(self) -> None:
         if (self.scheme == "dense") != (self.rank is None):
@@ -51,7 +68,9 @@ class Choice:
             raise ValueError(f"rank must be at least 1, not {self.rank}")
 
     def __str__(self) -> str:
-        return self.scheme if self.rank is None else f"{self.scheme} r{self.rank}"
+        if self.rank is None:
+            return self.scheme
+        return f"{self.scheme} r{self.rank}" + (f" shared {self.share.side}" if self.share else "")
 
 
 DENSE = Choice()

@@ -39,12 +39,17 @@ def max_rank(weight_shape: Sequence[int], scheme: Scheme, groups: int) -> int:
     return min(matrix_sides(weight_shape, scheme, groups))
 
 
-def matrix_view(weight: Tensor, scheme: Scheme, groups: int) -> Tensor:
-    """The weight [out, in/groups, *kernel] as float64 matrices [groups, m, n] (one of them for "recurrent")."""
+def matrices_of(weight: Tensor, scheme: Scheme, groups: int) -> Tensor:
+    """The weight [out, in/groups, *kernel] as matrices [groups, m, n] (one of them for "recurrent"), differentiable, in its own dtype."""
     m, n = matrix_sides(weight.shape, scheme, groups)
     if scheme == "spatial":
         weight = weight.permute(0, 3, 1, 2)
-    return weight.detach().to("cpu", float64).reshape(-1, m, n)
+    return weight.reshape(-1, m, n)
+
+
+def matrix_view(weight: Tensor, scheme: Scheme, groups: int) -> Tensor:
+    """``matrices_of``, apart from the weight: float64 on the CPU."""
+    return matrices_of(weight.detach().to("cpu", float64), scheme, groups)
 
 
 def weight_from_matrix(matrix: Tensor, scheme: Scheme, weight_shape: Sequence[int]) -> Tensor:

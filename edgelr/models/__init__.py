@@ -1,9 +1,10 @@
 """Read a network and its weights, survey its layers, and look at its inputs."""
-from edgelr.models.fold import fold_batch_norm
+from edgelr.models.fold import fold_batch_norm, folded_norms
 from edgelr.models.inputs import InputWarning, check_inputs
+from edgelr.models.live import live, settled
 from edgelr.models.network import load_network
 from edgelr.models.plain import plain_layers
 from edgelr.models.survey import survey
 from edgelr.models.weights import load_weights
 
-__all__ = ["InputWarning", "check_inputs", "fold_batch_norm", "load_network", "load_weights", "plain_layers", "survey"]
+__all__ = ["InputWarning", "check_inputs", "fold_batch_norm", "folded_norms", "live", "load_network", "load_weights", "plain_layers", "settled", "survey"]

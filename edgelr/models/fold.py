@@ -34,10 +34,16 @@ def fold_batch_norm(model: nn.Module, example: Tensor) -> nn.Module:
             raise UnsupportedError("the network can't be copied", f"{type(error).__name__}: {_first_line(error)}",
                                    "remove weight norm (torch.nn.utils.remove_weight_norm) and tensors kept from a forward pass") from error
         for layer, norm in _pairs(folded, export(folded, tuple(example.shape[1:]))):
-            _fold(folded.get_submodule(layer), folded.get_submodule(norm))
+            fold_into(folded.get_submodule(layer), folded.get_submodule(norm))
             parent, _, child = norm.rpartition(".")
             setattr(folded.get_submodule(parent), child, nn.Identity())
         return folded
+
+
+def folded_norms(model: nn.Module, example: Tensor) -> dict[str, str]:
+    """Which batch norm ``fold_batch_norm`` folds into which layer: the norm's name by the layer's. ``model`` must be in eval mode."""
+    with deep_enough(model):
+        return dict(_pairs(model, export(model, tuple(example.shape[1:]))))
 
 
 def _first_line(error: Exception) -> str:
@@ -86,7 +92,8 @@ def _by_channel(source: fx.Node) -> bool:
 
 
 @torch.no_grad()
-def _fold(layer: Any, norm: Any) -> None:
+def fold_into(layer: Any, norm: Any) -> None:
+    """Scale and shift ``layer`` as batch norm ``norm`` does in eval mode; the layer gets a bias where it has none."""
     gain = 1 / torch.sqrt(norm.running_var.double() + norm.eps)
     if norm.weight is not None:
         gain = gain * norm.weight.double()

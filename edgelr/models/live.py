@@ -1,0 +1,64 @@
+"""A network to train: its batch norms alive again, its factorised layers still factorised; and back."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgelr.models.fold import fold_into
+
+SMALLEST_GAIN = 1e-6  # of the largest of a layer: a channel that batch norm shut stays shut
+
+
+def live(folded: nn.Module, norms: Mapping[str, nn.Module]) -> nn.Module:
+    """A deep copy of a network with batch norm folded in which each of ``norms`` is back behind its layer, computing the same in eval mode.
+
+    ``norms`` by the layer's name: the batch norm that was folded into it, with its statistics. The layer may have become a pair since.
+    Its weight is divided by the norm's gain, its bias becomes the norm's.
+    """
+    made = copy.deepcopy(folded)
+    for name, norm in norms.items():
+        layer, own = last_of(made.get_submodule(name)), copy.deepcopy(norm)
+        revive(layer, own)
+        _put(made, name, nn.Sequential(made.get_submodule(name), own))
+    return made
+
+
+def settled(net: nn.Module, norms: Mapping[str, nn.Module]) -> nn.Module:
+    """The inverse of ``live``, after training: a deep copy in eval mode, each batch norm folded into its layer."""
+    made = copy.deepcopy(net).eval()
+    for name in norms:
+        pair: Any = made.get_submodule(name)
+        fold_into(last_of(pair[0]), pair[1])
+        _put(made, name, pair[0])
+    return made
+
+
+def last_of(layer: nn.Module) -> Any:
+    """The layer itself, or the second of a pair."""
+    return layer[-1] if isinstance(layer, nn.Sequential) else layer
+
+
+@torch.no_grad()
+def revive(layer: Any, norm: Any) -> None:
+    """Take ``norm``'s gain out of the layer that it was folded into, and give it the layer's bias. ``norm`` keeps its statistics."""
+    gain = 1 / torch.sqrt(norm.running_var.double() + norm.eps)
+    if norm.weight is not None:
+        gain = gain * norm.weight.double()
+    safe = torch.where(gain.abs() > SMALLEST_GAIN * gain.abs().max(), gain, 0.0)
+    inverse = torch.where(safe == 0, 0.0, 1 / torch.where(safe == 0, 1.0, safe))
+    layer.weight.copy_((layer.weight.double() * inverse.reshape(-1, *[1] * (layer.weight.dim() - 1))).to(layer.weight.dtype))
+    shift: Tensor = layer.bias.double() + norm.running_mean.double() * gain
+    norm.bias = nn.Parameter(shift.to(layer.weight.dtype))
+    if norm.weight is None:
+        norm.weight = nn.Parameter(torch.ones_like(norm.running_var))
+    norm.affine = True
+    layer.bias = None
+
+
+def _put(net: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(net.get_submodule(parent), child, module)
