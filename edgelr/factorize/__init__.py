@@ -12,6 +12,6 @@ from edgelr.factorize.schemes import schemes_of
 
 __all__ = [
     "Decomposition", "FactoredRecurrent", "Gates", "Moments", "break_even_rank", "choice_cost", "collect_moments", "decompose", "feed",
-    "gate_matrices", "geometry_of", "matrices_of", "matrix_view", "max_rank", "moments_size_bytes", "named_layers", "pair_weights", "rebuild", "schemes_of", "skeleton",
-    "weight_from_matrix",
+    "gate_matrices", "geometry_of", "matrices_of", "matrix_view", "max_rank", "moments_size_bytes", "named_layers", "pair_weights",
+    "rebuild", "schemes_of", "skeleton", "weight_from_matrix",
 ]

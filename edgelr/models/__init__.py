@@ -7,4 +7,7 @@ from edgelr.models.plain import plain_layers
 from edgelr.models.survey import survey
 from edgelr.models.weights import load_weights
 
-__all__ = ["InputWarning", "check_inputs", "fold_batch_norm", "folded_norms", "live", "load_network", "load_weights", "plain_layers", "settled", "survey"]
+__all__ = [
+    "InputWarning", "check_inputs", "fold_batch_norm", "folded_norms", "live", "load_network", "load_weights", "plain_layers", "settled",
+    "survey",
+]
