@@ -13,12 +13,13 @@ from edgelr.vocabulary import Plan, Scheme
 
 
 class Method(Protocol):
-    """Implemented by each way of training. Steps are counted from 1 when they are done; ``start`` is told how many there will be.
+    """Implemented by each way of training. Steps are counted from 1 when they are done; ``start`` is told how many there will be, and
+    the optimiser, whose momentum belongs to the weights that a method moves.
 
     ``state`` is all that a resumed training needs besides weights and optimiser, as tensors; ``load`` takes it back after ``start``.
     """
 
-    def start(self, steps: int) -> None: ...
+    def start(self, steps: int, optimizer: torch.optim.Optimizer) -> None: ...
     def penalty(self) -> Tensor | None: ...
     def after_step(self, step: int) -> None: ...
     def finish(self) -> None: ...
@@ -29,7 +30,7 @@ class Method(Protocol):
 class Plain:
     """Nothing added."""
 
-    def start(self, steps: int) -> None:
+    def start(self, steps: int, optimizer: torch.optim.Optimizer) -> None:
         pass
 
     def penalty(self) -> Tensor | None:
