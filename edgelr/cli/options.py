@@ -31,7 +31,7 @@ Budgets = Annotated[
 ]
 Out = Annotated[str, typer.Option("-o", "--out", help="The folder to write.")]
 Recipe = Annotated[str, typer.Option("--recipe", help="How files become inputs: a name under calibration/, or a .toml of yours.")]
-Method = Annotated[str, typer.Option("--method", help="beam, additive, energy, uniform or dense.")]
+Method = Annotated[str, typer.Option("--method", help="beam, additive, learning-compression, energy, uniform or dense.")]
 Scheme = Annotated[str, typer.Option("--scheme", help="Which schemes may be used: channel,spatial,linear,recurrent,gates.")]
 Format = Annotated[str, typer.Option("--format", help="tflite,onnx")]
 Metric = Annotated[

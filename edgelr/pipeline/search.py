@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from edgelr.errors import BudgetError
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.scorer import GraphScorer
-from edgelr.ranks import Search, Table, additive, beam, energy, error_of, uniform
+from edgelr.ranks import Search, Table, additive, beam, c_step, energy, error_of, uniform
 from edgelr.vocabulary import DENSE, Choice, Plan
 
 # Work is bounded by counted MACs, not by seconds: the same run takes the same decisions on a busy machine. At the 20 to
@@ -17,6 +17,7 @@ SENSITIVITY_MACS = 1e12
 SEARCH_MACS = 2e12
 EVALUATIONS_MAX = 1500
 SENSITIVITY_SAMPLES = (16, 512)
+OWN_ERRORS = ("energy", "learning-compression")  # these methods weigh each layer by itself, as published
 
 
 def affordable_samples(most: int, macs: int) -> int:
@@ -36,9 +37,9 @@ class Searcher:
     errors: dict[tuple[str, Choice], float] = field(default_factory=dict)
 
     def prepare(self, options: Mapping[str, Sequence[Choice]]) -> None:
-        """The additive error of every choice: what it alone does to the output, measured; or its own error for ``energy``."""
+        """The additive error of every choice: what it alone does to the output, measured; or the layer's own error."""
         moves = [(name, choice) for name, found in options.items() for choice in found]
-        if self.method == "energy":
+        if self.method in OWN_ERRORS:
             self.errors = {move: self.factors.error(*move) for move in moves}
             return
         samples = int(SENSITIVITY_MACS / max(1, len(moves) * self.macs / 2))
@@ -59,6 +60,8 @@ class Searcher:
             plan = uniform(table, limits, base)
         elif self.method == "energy":
             plan = energy(table, limits, base)
+        elif self.method == "learning-compression":
+            plan = c_step(table, limits, base)
         elif self.method == "beam":
             starts = [exact.plan, uniform(table, limits, base), energy(table, limits, base), *seeds]
             allowed = int(max(64, min(EVALUATIONS_MAX, SEARCH_MACS / max(1, self.scorer.n * self.macs / 2))))

@@ -11,8 +11,8 @@ from edgelr.errors import UsageError
 from edgelr.quantization import Method as CalibrationMethod
 from edgelr.vocabulary import Budget, Format, Scheme
 
-SearchMethod = Literal["beam", "additive", "energy", "uniform", "dense"]
-METHODS: tuple[SearchMethod, ...] = ("beam", "additive", "energy", "uniform", "dense")
+SearchMethod = Literal["beam", "additive", "learning-compression", "energy", "uniform", "dense"]
+METHODS: tuple[SearchMethod, ...] = ("beam", "additive", "learning-compression", "energy", "uniform", "dense")
 SCHEMES: tuple[Scheme, ...] = ("channel", "spatial", "linear", "recurrent", "gates")
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from edgelr.errors import BadInputError, UsageError
 from edgelr.graph import Graph, capture
 from edgelr.graph.behaviour import check_one_input
 from edgelr.graph.recurrent import trimmed
-from edgelr.models import check_inputs, fold_batch_norm, load_network, load_weights, plain_layers, survey
+from edgelr.models import check_inputs, fold_batch_norm, folded_norms, load_network, load_weights, plain_layers, survey
 from edgelr.pipeline.settings import Settings
 from edgelr.vocabulary import Layer
 
@@ -24,11 +24,14 @@ BATCH = 64
 class Source:
     """The network as given, its form with batch norm folded, and its graph; shapes are without batch.
 
-    ``layers`` are those of the folded network, ``all_layers`` those of the network as given.
+    ``layers`` are those of the folded network, ``all_layers`` those of the network as given. ``plain`` is the one that is trained: as
+    given, of plain layers; ``norms`` are its batch norms that were folded, by the name of the layer that each was folded into.
     """
 
     name: str
     model: nn.Module
+    plain: nn.Module
+    norms: Mapping[str, str]
     folded: nn.Module
     shape: tuple[int, ...]
     layers: tuple[Layer, ...]
@@ -125,8 +128,10 @@ def inspect(name: str, network: nn.Module, shape: tuple[int, ...]) -> Source:
     plain = plain_layers(network, shape)
     layers = survey(plain, example)
     folded = fold_batch_norm(plain, example)
+    norms = folded_norms(plain, example)
     unknown = [f"{w.name} ({w.kind}): its MACs are not known, so the total is not" for w in layers if w.macs is None]
-    return Source(name, network, folded, shape, survey(folded, example), layers, trimmed(capture(folded, shape)), tuple(unknown))
+    graph = trimmed(capture(folded, shape))
+    return Source(name, network, plain, norms, folded, shape, survey(folded, example), layers, graph, tuple(unknown))
 
 
 def first(split: Split, count: int) -> Iterator[Tensor]:

@@ -9,6 +9,9 @@ from edgelr.ranks.candidates import rank_candidates as rank_candidates
 from edgelr.ranks.energy import energy as energy
 from edgelr.ranks.exact import Additive as Additive
 from edgelr.ranks.exact import additive as additive
+from edgelr.ranks.learning_compression import c_step as c_step
+from edgelr.ranks.learning_compression import c_step_at as c_step_at
+from edgelr.ranks.learning_compression import threshold_rank as threshold_rank
 from edgelr.ranks.scorer import FunctionScorer as FunctionScorer
 from edgelr.ranks.scorer import Scorer as Scorer
 from edgelr.ranks.summary import Search as Search

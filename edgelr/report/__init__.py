@@ -10,6 +10,7 @@ from edgelr.report.contents import (
     BudgetLine,
     Dense,
     Form,
+    FrontierPoint,
     Latency,
     LayerLatency,
     LayerLine,
@@ -17,6 +18,7 @@ from edgelr.report.contents import (
     ModelFacts,
     OpGroup,
     Ops,
+    RankChange,
     Report,
     Reverted,
     Round,
@@ -26,6 +28,7 @@ from edgelr.report.contents import (
     Stage,
     TargetFacts,
     Training,
+    TrainingStage,
 )
 from edgelr.report.record import from_json, safe_command, to_json
 
@@ -35,6 +38,7 @@ __all__ = [
     "BudgetLine",
     "Dense",
     "Form",
+    "FrontierPoint",
     "Latency",
     "LayerLatency",
     "LayerLine",
@@ -42,6 +46,7 @@ __all__ = [
     "ModelFacts",
     "OpGroup",
     "Ops",
+    "RankChange",
     "Report",
     "Reverted",
     "Round",
@@ -51,6 +56,7 @@ __all__ = [
     "Stage",
     "TargetFacts",
     "Training",
+    "TrainingStage",
     "from_json",
     "safe_command",
     "to_json",

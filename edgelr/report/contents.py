@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgelr.report.checks import check_finite, check_measured, check_score, refuse
+from edgelr.report.frontier import FrontierPoint, check_frontier
 from edgelr.report.latency import Latency, Milliseconds
 from edgelr.report.precision import Form, OpGroup, Reverted, Sensitivity, Training, account_of
+from edgelr.report.training import RankChange, TrainingStage
 from edgelr.vocabulary import BudgetKind, How, Score
 
 __all__ = [
-    "SCHEMA", "Artifact", "BudgetLine", "Dense", "Form", "Latency", "LayerLatency", "LayerLine", "Milliseconds", "ModelFacts", "OpGroup",
-    "Ops", "Report", "Reverted", "Round", "Search", "Sensitivity", "Source", "Stage", "TargetFacts", "Training",
+    "SCHEMA", "Artifact", "BudgetLine", "Dense", "Form", "FrontierPoint", "Latency", "LayerLatency", "LayerLine", "Milliseconds", "ModelFacts", "OpGroup",
+    "Ops", "RankChange", "Report", "Reverted", "Round", "Search", "Sensitivity", "Source", "Stage", "TargetFacts", "Training", "TrainingStage",
 ]
 
 SCHEMA = 1
@@ -247,7 +249,8 @@ class Report:
     """Everything there is to tell about one run. ``seconds`` holds wall time by stage, in the order they ran.
 
     ``forms`` are the number formats that were tried for each file, ``sensitivity`` is sorted, worst first. ``steps`` are the
-    files of one step of a recurrent network, its states in and out.
+    files of one step of a recurrent network, its states in and out. ``training_stages`` are all trainings, in their order; ``training`` is
+    the one on the integer grid. ``frontier`` are plans at other budgets beside the result.
     """
 
     schema: int = field(default=SCHEMA, kw_only=True)
@@ -272,12 +275,15 @@ class Report:
     steps: tuple[Artifact, ...] = ()
     warnings: tuple[str, ...] = ()
     command: str = ""
+    training_stages: tuple[TrainingStage, ...] = ()
+    frontier: tuple[FrontierPoint, ...] = ()
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise refuse(f"schema {self.schema}", f"This version of edgelr writes schema {SCHEMA}.")
         for stage, seconds in self.seconds.items():
             check_finite(seconds, f"the seconds of {stage}")
+        check_frontier(self.frontier)
         object.__setattr__(self, "sensitivity", tuple(sorted(self.sensitivity, key=lambda s: math.inf if s.sqnr_db is None else s.sqnr_db)))
         for layer in self.layers:
             if layer.latency_us is not None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from edgelr.report import words
 from edgelr.report.contents import Artifact, Latency, Report
 from edgelr.report.precision import Form, OpGroup, Reverted, Sensitivity, Training
+from edgelr.report.training import TrainingStage
 
 INTO, BACK = "into float: ", "back from float: "  # boundaries have the reason of the operation that they are there for
+_RANKS = 6  # changed ones that are told by name
 BY = {"choice": "by choice", "necessity": "of necessity"}
 
 
@@ -74,14 +76,49 @@ def _ms(row: Latency) -> str:
 
 
 def stage(report: Report, name: str) -> str:
-    """A stage's name; what was trained on the grid says so."""
-    return "trained (QAT)" if name == "trained" and report.training is not None and report.training.method == "qat" else name
+    """A stage's name; a trained one says by which recipes."""
+    recipes = [t.recipe for t in report.training_stages] + (["qat"] if report.training else [])
+    told = ", ".join(dict.fromkeys("QAT" if r == "qat" else r for r in recipes))
+    return f"trained ({told})" if name == "trained" and told else name
 
 
 def trained(t: Training) -> str:
-    epochs = "1 epoch" if t.epochs == 1 else f"{t.epochs} epochs"
-    loss = f"loss {t.loss_first:.4g} → {t.loss_last:.4g}"
-    return f"on its integer grid (QAT): {epochs} of {t.samples:,} samples in {t.seconds:,.0f} s; {loss}"
+    return f"on its integer grid (QAT): {_effort(t.epochs, t.samples, t.seconds, t.loss_first, t.loss_last)}"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training as it is told: a heading, and a line for each fact."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+def trainings(report: Report) -> list[Trained]:
+    """Every training in its order. That on the integer grid is told once, wherever it stands in the report."""
+    told = [_training_stage(t) for t in report.training_stages]
+    alone = report.training is not None and all(t.recipe != "qat" for t in report.training_stages)
+    return told + ([Trained("Trained " + trained(report.training), ())] if alone and report.training else [])
+
+
+def _training_stage(t: TrainingStage) -> Trained:
+    lines = [_effort(t.epochs, t.samples, t.seconds, t.loss_first, t.loss_last)]
+    if t.score_before or t.score_after:
+        gained = words.points(t.score_before, t.score_after)
+        before = words.percent(t.score_before.value) if t.score_before else words.NOT_MEASURED
+        lines.append(f"{before} → {words.score(t.score_after)}" + (f" ({gained} points)" if gained else ""))
+    if t.ranks:
+        shown = ", ".join(f"{r.layer} {r.before} → {r.after}" for r in t.ranks[:_RANKS])
+        more = f", {len(t.ranks) - _RANKS} more" if len(t.ranks) > _RANKS else ""
+        lines.append(f"changed the choice of {'1 layer' if len(t.ranks) == 1 else f'{len(t.ranks)} layers'}: {shown}{more}")
+    if t.why:
+        lines.append(f"why: {t.why}")
+    return Trained(f"{t.name[:1].upper()}{t.name[1:]} ({t.recipe})", tuple(lines))
+
+
+def _effort(epochs: int, samples: int, seconds: float, first: float | None, last: float | None) -> str:
+    told = f"{'1 epoch' if epochs == 1 else f'{epochs} epochs'} of {samples:,} samples in {seconds:,.0f} s"
+    return told if first is None or last is None else f"{told}; loss {first:.4g} → {last:.4g}"
 
 
 def noise(row: Form | Sensitivity) -> str:

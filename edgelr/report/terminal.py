@@ -80,7 +80,8 @@ def _speeds(report: Report) -> list[RenderableType]:
 
 
 def _training(report: Report) -> list[RenderableType]:
-    return [_text(f"Trained {numbers.trained(report.training)}")] if report.training else []
+    told = numbers.trainings(report)
+    return [Group(*(part for t in told for part in (_text(t.name, "bold" if t.lines else ""), *map(_line, t.lines))))] if told else []
 
 
 def _precision(report: Report) -> list[RenderableType]:

@@ -49,6 +49,9 @@ class Plain:
         pass
 
 
+PLAIN = Plain()
+
+
 @dataclass(frozen=True, eq=False)
 class Matrix:
     """A layer's weight as the matrices [groups, m, n] that its scheme factorises, and the rank that they are to have."""

@@ -19,8 +19,10 @@ from edgelr.quantization.grids import SMALLEST_SCALE
 from edgelr.training.batches import Batch, Batches
 from edgelr.training.distill import Outputs, distillation, outputs_of
 from edgelr.training.fake_run import FakeQuantized
-from edgelr.training.loop import Progress, Schedule, train
+from edgelr.training.loop import train
+from edgelr.training.progress import Progress
 from edgelr.training.rates import Trial, probed_rate
+from edgelr.training.schedule import Schedule
 from edgelr.vocabulary import Grid
 
 Teacher = Callable[[Tensor], Tensor] | Graph

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from edgelr.errors import EdgelrError
 from edgelr.training.batches import Batch, Batches
-from edgelr.training.loop import Groups, Schedule, train
+from edgelr.training.loop import train
+from edgelr.training.schedule import Groups, Schedule
 
 Trial = tuple[Callable[[Batch], Tensor], Groups, Callable[[], None]]  # what ``train`` takes: loss, groups, what to do after each step
 

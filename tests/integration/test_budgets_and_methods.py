@@ -50,7 +50,7 @@ def test_budgets_of_every_kind_hold_at_once_each_told_in_its_own_unit(inputs: Pa
     assert limit["90%MAC"] == pytest.approx(0.9 * report["source"]["macs"])
 
 
-@pytest.mark.parametrize("method", ["beam", "additive", "energy", "uniform"])
+@pytest.mark.parametrize("method", ["beam", "additive", "learning-compression", "energy", "uniform"])
 def test_each_method_meets_the_budget_in_one_format(method: str) -> None:
     report = run("60%KB", method=method, formats=("onnx",))
     assert report.met and [a.format for a in report.artifacts] == ["onnx"]
