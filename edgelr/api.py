@@ -19,13 +19,13 @@ def compress(
     model: str | nn.Module,
     data: str | Data,
     *,
-    budget: str | Sequence[str],
+    budget: str | Sequence[str] = (),
     target: str = "host",
     out: str | Path = "",
     tell: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Report:
-    """Compress a network to its budgets.
+    """Compress a network to its budgets, or by ``method="rank-tuning"`` to the smallest that loses at most ``max_loss`` points.
 
     ``model``: an ``nn.Module`` with its weights, or its name (``FILE.py:FUNCTION`` …). ``data``: a ``Data``, or its name.
     ``budget``: one or several of ``"12ms"``, ``"400KB"``, ``"50%KB"``, ``"30MMAC"`` …. ``out``: the folder to write, "" for none.
@@ -36,9 +36,12 @@ def compress(
         report = edgelr.compress(net, data, budget="50%KB", out="out/")
         print(report.met, [a.bytes for a in report.artifacts])
     """
+    from edgelr.errors import UsageError
     from edgelr.pipeline import parse_budget
 
     texts = [budget] if isinstance(budget, str) else list(budget)
+    if not texts and settings.get("max_loss") is None:
+        raise UsageError("there is no budget", "compress needs to know what to meet", 'budget="70%ms", or edgelr.quantize for dense int8')
     return _run(model, data, tell, target=target, out=str(out), budgets=tuple(parse_budget(t) for t in texts), **settings)
 
 

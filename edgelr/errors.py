@@ -77,3 +77,9 @@ class DeviceError(EdgelrError):
     """A device can't be reached, its host key is unknown, or its link was lost."""
 
     exit_code = Exit.DEVICE
+
+
+class InterruptedRunError(EdgelrError):
+    """The user interrupted a run that can be taken up again."""
+
+    exit_code = Exit.INTERRUPTED

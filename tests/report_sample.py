@@ -8,6 +8,7 @@ from edgelr.report import (
     BudgetLine,
     Dense,
     Form,
+    FrontierPoint,
     Latency,
     LayerLatency,
     LayerLine,
@@ -120,3 +121,18 @@ def precise(names: str = "blocks.{}.conv", **changes: object) -> Report:
         "training": Training("qat", 5, 4_096, 61.4, 0.1234, 0.04567),
     }  # fmt: skip
     return replace(plain, **{**facts, **changes})  # type: ignore[arg-type]
+
+
+def frontier(formats: tuple[str, ...] = ("tflite", "onnx"), cost: str = "size") -> tuple[FrontierPoint, ...]:
+    """ResNet-20 dense, compressed and at four shares, in float and int8; the compressed one was trained."""
+    points = []
+    for format in formats:
+        runtime = "litert" if format == "tflite" else "onnxruntime"
+        for plan, share, accuracy in (("dense", 1.0, 0.873), ("75%", 0.75, 0.871), ("compressed", 0.52, 0.861), ("50%", 0.5, 0.842),
+                                      ("35%", 0.35, 0.702), ("25%", 0.25, 0.48)):  # fmt: skip
+            for numbers, size, ms, lost in (("float", 1_100_000, 1.0, 0.0), ("int8", 304_000, 0.4, 0.002)):
+                score = Score("accuracy", accuracy - lost, 1000, "validation")
+                row = latency(runtime, round(ms * (0.35 + 0.65 * share), 4))
+                points.append(FrontierPoint(plan, numbers, format, int(size * share), score, "measured", row,
+                                            cost if plan.endswith("%") else "", plan == "compressed"))
+    return tuple(points)

@@ -9,14 +9,14 @@ from edgelr.cli import options as o
 from edgelr.cli.render import answer, stdout_kept, teller
 from edgelr.errors import UsageError
 
-_SEARCH = ("budget", "method", "scheme", "score_samples", "allow_slower")
+_SEARCH = ("budget", "method", "max_loss", "scheme", "group", "score_samples", "allow_slower")
 _WRITE = ("out", "via", "force")
 
 
 @o.takes(*o.RUN)
 def compress(model: str, dry_run: bool, json: bool, quiet: bool, **words: Any) -> None:
     """Compress a network to its budgets, measure it, and write both files and the report."""
-    if not words["budget"]:
+    if not words["budget"] and words["max_loss"] is None:
         raise UsageError("there is no budget", "compress needs to know what to meet", "--budget 70%ms, or edgelr quantize for dense int8")
     if not words["out"] and not dry_run:
         raise UsageError("there is no output folder", "the files need a place", "-o out/, or --dry-run to see the plan only")

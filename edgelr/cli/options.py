@@ -31,8 +31,12 @@ Budgets = Annotated[
 ]
 Out = Annotated[str, typer.Option("-o", "--out", help="The folder to write.")]
 Recipe = Annotated[str, typer.Option("--recipe", help="How files become inputs: a name under calibration/, or a .toml of yours.")]
-Method = Annotated[str, typer.Option("--method", help="beam, additive, learning-compression, energy, uniform or dense.")]
-Scheme = Annotated[str, typer.Option("--scheme", help="Which schemes may be used: channel,spatial,linear,recurrent,gates.")]
+Method = Annotated[str, typer.Option("--method", help="beam, additive, learning-compression, rank-tuning, energy, uniform or dense.")]
+Scheme = Annotated[str, typer.Option("--scheme", help="Which schemes may be used: channel,spatial,linear,recurrent,gates; shared: with factors in common.")]
+Group = Annotated[
+    list[str] | None,
+    typer.Option("--group", help="Layers that share a factor (--scheme shared), as 'blocks.[3-5].conv1'. Repeatable; default: found."),
+]
 Format = Annotated[str, typer.Option("--format", help="tflite,onnx")]
 Metric = Annotated[
     str, typer.Option("--metric", help="accuracy, agreement, or FILE.py:FUNCTION; default: accuracy where there are labels.")
@@ -50,9 +54,20 @@ KeepFloat = Annotated[
 MaxDrop = Annotated[
     float | None, typer.Option("--max-drop", help="Points of score that int8 may cost; the worst operations go back to float.")
 ]
+MaxLoss = Annotated[
+    float | None,
+    typer.Option("--max-loss", help="Of --method rank-tuning without a budget: points of held-out score that truncation may cost."),
+]
+Train = Annotated[
+    str, typer.Option("--train", help="none, finetune, bsr, lc, lrpet, rank-tuning; auto picks (docs/training.md). Needs a train part.")
+]
+Time = Annotated[str, typer.Option("--time", help="What --train may take: 90s, 30min, 2h.")]
+Distill = Annotated[float, typer.Option("--distill", help="Of --train: the weight of the source's outputs beside labels.")]
+Augment = Annotated[str, typer.Option("--augment", help="Of --train: none, or crop-flip for images.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Take up the interrupted training of this output folder.")]
 Qat = Annotated[bool, typer.Option("--qat/--no-qat", help="Train on the integer grid before writing (needs a train part).")]
 Streaming = Annotated[bool, typer.Option("--streaming", help="Also write a recurrent network as one step, its states in and out.")]
-Epochs = Annotated[int, typer.Option("--epochs", min=0, help="Epochs of --qat; 0: as many as suit the network.")]
+Epochs = Annotated[int, typer.Option("--epochs", min=0, help="Epochs of --train, or of --qat without it; 0: as many as suit.")]
 Via = Annotated[str, typer.Option("--via", help="direct, or stock: write by the stock converters (pip install 'edgelr[stock]').")]
 Seed = Annotated[int, typer.Option("--seed", min=0)]
 AllowSlower = Annotated[bool, typer.Option("--allow-slower", help="Accept a network that is slower than dense int8.")]
@@ -73,6 +88,7 @@ RUN: dict[str, tuple[Any, Any]] = {
     "recipe": (Recipe, ""),
     "method": (Method, "beam"),
     "scheme": (Scheme, "channel,spatial,linear,recurrent,gates"),
+    "group": (Group, None),
     "format": (Format, "tflite,onnx"),
     "metric": (Metric, ""),
     "calibration": (Calibration, "minmax"),
@@ -81,6 +97,12 @@ RUN: dict[str, tuple[Any, Any]] = {
     "numbers": (Numbers, "auto"),
     "keep_float": (KeepFloat, None),
     "max_drop": (MaxDrop, None),
+    "max_loss": (MaxLoss, None),
+    "train": (Train, "none"),
+    "time": (Time, ""),
+    "distill": (Distill, 1.0),
+    "augment": (Augment, "none"),
+    "resume": (Resume, False),
     "qat": (Qat, False),
     "epochs": (Epochs, 0),
     "streaming": (Streaming, False),
@@ -135,6 +157,7 @@ def settings(
     *,
     budget: list[str] | None = None,
     keep_float: list[str] | None = None,
+    group: list[str] | None = None,
     input: str = "",
     scheme: str = "channel,spatial,linear,recurrent,gates",
     format: str = "tflite,onnx",
@@ -147,6 +170,7 @@ def settings(
         "budgets": tuple(parse_budget(b) for b in budget or ()),
         "input_shape": shape_of(input),
         "schemes": words(scheme),
+        "groups": tuple(group or ()),
         "formats": words(format),
         "keep_float": tuple(p for pattern in keep_float or () for p in words(pattern)),
     }

@@ -46,6 +46,7 @@ class TfliteWriter:
         self.index: dict[str, int] = {}
         self.moved: dict[str, tuple[int, list[Axis], list[Axis]]] = {}  # what ``_from`` gives, of values that moves lead to
         self.shared: dict[tuple[Any, ...], int] = {}
+        self.buffers: dict[bytes, int] = {}
 
     # What the operations ask.
 
@@ -86,14 +87,24 @@ class TfliteWriter:
 
     # Tensors.
 
-    def _tensor(self, name: str, shape: Sequence[int], kind: str, data: Any = None, scale: Any = None, zero: int = 0, axis: int = 0) -> int:
+    def _buffer(self, data: bytes, once: bool) -> int:
+        """A buffer with these bytes; ``once``: the one that has them already, where there is one (weights that operations have in common)."""
+        if once and data in self.buffers:
+            return self.buffers[data]
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(data, np.uint8)
+        self.model.buffers.append(buffer)
+        if once:
+            self.buffers[data] = len(self.model.buffers) - 1
+        return len(self.model.buffers) - 1
+
+    def _tensor(
+        self, name: str, shape: Sequence[int], kind: str, data: Any = None, scale: Any = None, zero: int = 0, axis: int = 0, once: bool = False
+    ) -> int:
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.type, tensor.buffer = name, [int(s) for s in shape], getattr(schema.TensorType, kind), 0
         if data is not None:
-            buffer = schema.BufferT()
-            buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
-            self.model.buffers.append(buffer)
-            tensor.buffer = len(self.model.buffers) - 1
+            tensor.buffer = self._buffer(np.ascontiguousarray(data).tobytes(), once)
         if scale is not None:
             parameters = schema.QuantizationParametersT()
             parameters.scale = np.atleast_1d(np.asarray(scale, np.float32))
@@ -167,7 +178,10 @@ class TfliteWriter:
             return [self.reals("", arrange(op.weight.detach().numpy())), self.reals("", real_bias)]
         q = self.q.weights[node.name]
         values, scale = arrange(q.weight.numpy()), q.scale.numpy()
-        weight = self._tensor("", values.shape, "INT8", values, scale, 0, axis)
+        key = ("parameters", values.shape, values.tobytes(), scale.tobytes(), axis)
+        if key not in self.shared:
+            self.shared[key] = self._tensor("", values.shape, "INT8", values, scale, 0, axis, once=True)
+        weight = self.shared[key]
         if numbers == "dynamic":
             return [weight, self.reals("", real_bias)]
         bias = q.bias.numpy()

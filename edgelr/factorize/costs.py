@@ -13,7 +13,8 @@ def choice_cost(layer: Layer, choice: Choice) -> tuple[int, int]:
     """Parameters and MACs (of one sample) of ``layer`` under ``choice``.
 
     A gate matrix works once a step. A bias counts as parameters, not as MACs: it starts the accumulator. The first layer of a spatial
-    pair runs at the output's height and the input's width. Raises UsageError where the layer's shape doesn't allow the choice.
+    pair runs at the output's height and the input's width. A factor in common with other layers counts whole (``sharing.group_cost`` counts it
+    once); a second one has a gain of each output channel, which is the layer's own. Raises UsageError where the layer's shape doesn't allow the choice.
     """
     bias = layer.weight_shape[0] if layer.bias else 0
     linear = layer.kind in ("linear", "recurrent")
@@ -27,7 +28,8 @@ def choice_cost(layer: Layer, choice: Choice) -> tuple[int, int]:
         raise UsageError(f"layer {layer.name!r} can't have {choice}", f"its full rank is {limit}", "choose a lower rank")
     first, second = (prod(s) for s in pair_weight_shapes(layer.weight_shape, choice.scheme, layer.groups, choice.rank))
     middle = layer.out_shape[1] * layer.in_shape[2] if choice.scheme == "spatial" else outputs
-    return first + second + bias, first * middle + second * outputs
+    gain = layer.weight_shape[0] if choice.share is not None and choice.share.side != "left" else 0
+    return first + second + bias + gain, first * middle + second * outputs
 
 
 def break_even_rank(layer: Layer, scheme: Scheme, cost: Literal["params", "macs"]) -> int:

@@ -17,7 +17,9 @@ class LinearPair(nn.Sequential):
     @property
     def weight(self) -> Tensor:
         """The product [out_features, in_features]."""
-        return cast(Tensor, self[1].weight) @ cast(Tensor, self[0].weight)
+        second = cast(Tensor, self[1].weight)
+        gain = getattr(self[1], "gain", None)  # of a weight in common with other layers
+        return (second if gain is None else second * gain[:, None]) @ cast(Tensor, self[0].weight)
 
     @property
     def bias(self) -> Tensor | None:
@@ -31,22 +33,22 @@ def plain_pair(geometry: Geometry, scheme: Scheme, first: Tensor, second: Tensor
     dilation, then 1 x k2 with the horizontal ones; both keep the padding mode, which is exact because the vertical step treats each
     column, padded ones too, alike and has no bias. Draws no random numbers.
     """
-    pair = _blank_pair(geometry, scheme, second.shape[1])
+    pair = _blank_pair(geometry, scheme, second.shape[1], bias is not None)
     with torch.no_grad():
         for parameter, value in zip(pair.parameters(), (first, second) if bias is None else (first, second, bias), strict=True):
             parameter.copy_(value)
     return pair
 
 
-def _blank_pair(g: Geometry, scheme: Scheme, rank: int) -> nn.Sequential:
+def _blank_pair(g: Geometry, scheme: Scheme, rank: int, bias: bool) -> nn.Sequential:
     first, second = pair_weight_shapes(g.weight_shape, scheme, g.groups, rank)
     if g.kind == "linear":
         inner = _blank(nn.Linear, g, rank, in_features=first[1], bias=False)
-        return LinearPair(inner, _blank(nn.Linear, g, second[0], in_features=rank, bias=g.bias))
+        return LinearPair(inner, _blank(nn.Linear, g, second[0], in_features=rank, bias=bias))
     conv = nn.Conv1d if g.kind == "conv1d" else nn.Conv2d
     middle = g.groups * rank
     into: dict[str, Any] = {"in_channels": g.in_channels, "kernel_size": first[2:], "bias": False, "padding_mode": g.padding_mode}
-    out: dict[str, Any] = {"in_channels": middle, "kernel_size": second[2:], "bias": g.bias}
+    out: dict[str, Any] = {"in_channels": middle, "kernel_size": second[2:], "bias": bias}
     if scheme == "spatial":
         (s1, s2), (d1, d2) = g.stride, g.dilation
         p1, p2 = (g.padding, g.padding) if isinstance(g.padding, str) else ((g.padding[0], 0), (0, g.padding[1]))

@@ -55,6 +55,19 @@ class FactoredRecurrent(nn.Module):
         found = (getattr(self, name) for name in self._order)
         return [f() if isinstance(f, Product) else cast(Tensor, f) for f in found]
 
+    def multiplied(self) -> nn.LSTM | nn.GRU:
+        """torch's own module with the same weights, products multiplied out."""
+        options: dict[str, Any] = {"batch_first": self.batch_first, "bidirectional": self.bidirectional, "bias": self.bias}
+        options |= {"dropout": self.dropout} | ({"proj_size": self.proj_size} if self.proj_size else {})
+        kind: Any = nn.LSTM if self.mode == "LSTM" else nn.GRU
+        # Starting on "meta" leaves torch's random generator alone.
+        made = kind(self.input_size, self.hidden_size, self.num_layers, device="meta", **options).to_empty(device="cpu")
+        with torch.no_grad():
+            for parameter, value in zip(made.parameters(), self.matrices(), strict=True):
+                parameter.copy_(value)
+        made.train(self.training)
+        return cast("nn.LSTM | nn.GRU", made)
+
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         rest = (self.matrices(), self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first)
         if hx is None:

@@ -50,9 +50,9 @@ def aware_splits(weight: Tensor, scheme: Scheme, geometry: Geometry, moments: Mo
         left, right, energies = _basis(matrices, moment)
         return (Split(left, right, middle_scales(right, second, moments.rows), relative_tails(energies)),)
 
-    column_second = _column_moment(second, geometry)
+    column_second = column_moment(second, geometry)
     splits = []
-    for basis in (_basis(matrices, _column_moment(moment, geometry)), _basis(matrices, None)):
+    for basis in (_basis(matrices, column_moment(moment, geometry)), _basis(matrices, None)):
         left, right, _ = basis
         refit = refit_spatial(flat, moment, left, right, geometry.kernel[1])
         whole = refit.errors[0]
@@ -71,7 +71,7 @@ def _basis(matrices: Tensor, moments: Tensor | None) -> tuple[Tensor, Tensor, Te
     return left, right, energies.sum(dim=0)
 
 
-def _column_moment(moment: Tensor, geometry: Geometry) -> Tensor:
+def column_moment(moment: Tensor, geometry: Geometry) -> Tensor:
     """The moment of one column of the patch, averaged over the columns: [groups, in / groups * k1, the same]."""
     columns = geometry.kernel[1]
     vertical = geometry.patch_size // columns

@@ -1,7 +1,7 @@
 """From a torch network to the graph, by torch.export: one table from ATen's operations to ours."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -84,7 +84,7 @@ def capture(model: nn.Module, shape: Shape) -> Graph:
     builder = Builder("input", tuple(shape))
     written = {_root(node) for node in program.graph.nodes if in_place(node)}  # the network's own tensors stay as they are
     constants = {name: tensors[key].detach().clone() if name in written else tensors[key].detach() for name, key in held.items()}
-    lowering = Lowering(builder, constants, signature.inputs_to_parameters)
+    lowering = Lowering(builder, constants, _all_names(model, signature.inputs_to_parameters))
     for node in program.graph.nodes:
         if node.op != "output":
             lowering.lower(node)
@@ -97,6 +97,15 @@ def capture(model: nn.Module, shape: Shape) -> Graph:
         check_same(model, partial(run, graph), x, wanted, _random(BATCH + 1, shape))
         return graph
     raise AssertionError("an exported program ends in its output")
+
+
+def _all_names(model: nn.Module, parameters: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The given name of each parameter that an input stands for, then its others: a tied weight has one in each module that holds it."""
+    held: dict[int, list[str]] = {}
+    tensors = dict(model.named_parameters(remove_duplicate=False))
+    for name, parameter in tensors.items():
+        held.setdefault(id(parameter), []).append(name)
+    return {i: (name, *(held.get(id(tensors[name]), ()) if name in tensors else ())) for i, name in parameters.items()}
 
 
 def _root(node: fx.Node) -> str:

@@ -24,10 +24,10 @@ FAMILIES = (aten_activations, aten_arithmetic, aten_attention, aten_layers, aten
 class Lowering:
     """Values of an exported program so far: a name in the graph, a list of names, or a constant. ``batches``: where samples are."""
 
-    def __init__(self, builder: Builder, constants: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
+    def __init__(self, builder: Builder, constants: Mapping[str, Any], parameters: Mapping[str, tuple[str, ...]]) -> None:
         self.builder = builder
         self.constants = constants  # of the placeholders that are not the network's input
-        self.parameters = parameters  # qualified names, of those that are weights
+        self.parameters = parameters  # all qualified names of each of those that are weights: a tied one has several
         self.values: dict[fx.Node, Any] = {}
         self.batches: dict[fx.Node, Batch] = {}
 
@@ -86,8 +86,10 @@ class Lowering:
 
     def _owner(self, node: fx.Node) -> str:
         """The name of the module, or the part of it, whose weight an operation works with; the innermost module's where there is none."""
-        names = (self.parameters.get(a.name, "") for a in node.all_input_nodes)
-        return next((n[: -len("_weight")] for n in names if n.endswith((".weight", "_weight"))), path_of(node))
+        path = path_of(node)
+        known = (self.parameters.get(a.name, ()) for a in node.all_input_nodes)
+        names = (next((n for n in each if n.startswith(f"{path}.")), each[0]) for each in known if each)
+        return next((n[: -len("_weight")] for n in names if n.endswith((".weight", "_weight"))), path)
 
     def _samples(self, node: fx.Node) -> tuple[Batch, fx.Node]:
         """Where the inputs have their samples, counted in the first one's axes, and the first one. All must have them at one place."""

@@ -33,9 +33,9 @@ def all_values(graph: Graph, x: Tensor) -> dict[str, Tensor]:
     return values
 
 
-def downstream(graph: Graph, changed: str) -> tuple[Node, ...]:
-    """The node ``changed`` and all nodes that depend on it, in execution order."""
-    reached = {changed}
+def downstream(graph: Graph, *changed: str) -> tuple[Node, ...]:
+    """The nodes ``changed`` and all nodes that depend on them, in execution order."""
+    reached = set(changed)
     nodes = []
     for node in graph.nodes:
         if node.name in reached or reached.intersection(node.inputs):
@@ -53,10 +53,10 @@ def rerun_from(graph: Graph, cached: Mapping[str, Tensor], value: str, replaced:
     return fresh.get(graph.output, cached[graph.output])
 
 
-def rerun(graph: Graph, cached: Mapping[str, Tensor], changed: str, op: Op) -> Tensor:
-    """The output with one node's operation replaced: only what lies behind it is computed, from ``cached`` values."""
+def rerun(graph: Graph, cached: Mapping[str, Tensor], ops: Mapping[str, Op]) -> Tensor:
+    """The output with some nodes' operations replaced: only what lies behind them is computed, from ``cached`` values."""
     fresh: dict[str, Tensor] = {}
-    for node in downstream(graph, changed):
+    for node in downstream(graph, *ops):
         inputs = (fresh[i] if i in fresh else cached[i] for i in node.inputs)
-        fresh[node.name] = (op if node.name == changed else node.op).run(*inputs)
+        fresh[node.name] = ops.get(node.name, node.op).run(*inputs)
     return fresh[graph.output] if graph.output in fresh else cached[graph.output]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edgelr.graph.ir import Graph, Node
-from edgelr.graph.ops import NO_CLAMP, Conv, Linear, Op
+from edgelr.graph.ops import NO_CLAMP, Add, Conv, Linear, Op
 from edgelr.graph.ops.recurrent import GateMatrix, Recurrent
 
 GATES = re.compile(r"(?:(.*)\.)?weight_(ih|hh)_l(\d+)(_reverse)?")
@@ -21,12 +21,14 @@ class Halves:
     """A pair's weights in torch's layouts; the first half has no bias, the second has the layer's (corrected) one.
 
     Of "gates", the first has the gates' right factors [gates * r, inputs], and the second the left ones [gates * hidden, r].
+    ``other`` is a second pair that reads the same and is added (its bias is 0).
     """
 
     scheme: Literal["channel", "spatial", "linear", "recurrent", "gates"]
     first: Tensor
     second: Tensor
     bias: Tensor
+    other: Halves | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def with_matrix(op: Recurrent, part: str, matrix: GateMatrix, bias: Tensor) -> R
 
 
 def spliced(graph: Graph, pairs: Mapping[str, Halves]) -> Graph:
-    """The graph with each named layer's node replaced by nodes NAME.0 and NAME.1, as the rebuilt network's capture has them.
+    """The graph with each named layer's node replaced by nodes NAME.0 and NAME.1, as the rebuilt network's capture has them; where two
+    pairs are summed by NAME.0.0, NAME.0.1, NAME.1.0, NAME.1.1 and NAME/add.
 
     A gate matrix is replaced by its factors in the node that it belongs to. A layer that the graph doesn't have changes nothing.
     """
@@ -83,12 +86,26 @@ def spliced(graph: Graph, pairs: Mapping[str, Halves]) -> Graph:
         if node.name in factored:
             nodes.append(replace(node, op=factored[node.name]))
         elif node.name in pairs:
-            first, second = halves_of(node.op, pairs[node.name])
-            nodes += [Node(f"{node.name}.0", first, node.inputs), Node(f"{node.name}.1", second, (f"{node.name}.0",))]
-            renamed[node.name] = f"{node.name}.1"
+            nodes += _stand_ins(node, pairs[node.name])
+            renamed[node.name] = nodes[-1].name
         else:
             nodes.append(node)
     return Graph.build(graph.input, graph.shapes[graph.input], nodes, renamed.get(graph.output, graph.output))
+
+
+def _stand_ins(node: Node, pair: Halves) -> list[Node]:
+    """The nodes that take a layer's place; the last one gives its output."""
+
+    def chain(name: str, op: Op, halves: Halves) -> list[Node]:
+        first, second = halves_of(op, halves)
+        return [Node(f"{name}.0", first, node.inputs), Node(f"{name}.1", second, (f"{name}.0",))]
+
+    if pair.other is None:
+        return chain(node.name, node.op, pair)
+    assert isinstance(node.op, Conv | Linear)
+    plain = replace(node.op, clamp=NO_CLAMP)
+    summed = [*chain(f"{node.name}.0", plain, pair), *chain(f"{node.name}.1", plain, pair.other)]
+    return [*summed, Node(f"{node.name}/add", Add(node.op.clamp), (summed[1].name, summed[3].name))]
 
 
 def factors_of(op: Recurrent, pair: Halves) -> GateMatrix:

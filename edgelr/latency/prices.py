@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, median
+from types import MappingProxyType
 
 from edgelr.latency.machine import RUNTIMES, Machine
 from edgelr.latency.op_times import OpTimes
@@ -54,9 +55,16 @@ def variants(candidates: Mapping[str, tuple[Choice, ...]]) -> tuple[Plan, ...]:
 
 
 def price(
-    files: Mapping[Plan, bytes], candidates: Mapping[str, tuple[Choice, ...]], *, format: Format, machine: Machine, seed: int = 0
+    files: Mapping[Plan, bytes],
+    candidates: Mapping[str, tuple[Choice, ...]],
+    *,
+    format: Format,
+    machine: Machine,
+    seed: int = 0,
+    groups: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Prices:
-    """Price every choice from the written ``variants``. Operations are named NAME (dense), or NAME.0 and NAME.1.
+    """Price every choice from the written ``variants``. Operations are named NAME (dense), or NAME.0 and NAME.1. ``groups``: the layers
+    of a name that stands for several, which are chosen together.
 
     An operation's time is scaled so that its file's operations add up to the file as a whole.
     """
@@ -70,7 +78,7 @@ def price(
         scale = whole_us / max(times.sum_us, 1e-9)
         left = whole_us
         for name in candidates:
-            us = scale * layer_us(times, name)
+            us = scale * sum(layer_us(times, layer) for layer in groups.get(name, (name,)))
             seen.setdefault((name, plan[name]), []).append(us)
             left -= us
         rest.append(left)
@@ -79,7 +87,8 @@ def price(
 
 
 def layer_us(times: OpTimes, name: str) -> float:
-    """What a layer's operations cost together: itself, or its two halves, with what was put in for them (NAME/pad …)."""
-    own = (name, f"{name}.0", f"{name}.1")
+    """What a layer's operations cost together: itself, its two halves or those of two pairs, with what was put in for them (NAME/pad …)."""
+    halves = (f"{name}.0", f"{name}.1")
+    own = (name, *halves, *(f"{half}.{i}" for half in halves for i in (0, 1)))
     return sum(us for op, us in times.us.items() if op in own or op.startswith(tuple(f"{o}/" for o in own)))
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgelr.errors import UnsupportedError
+from edgelr.factorize import last_layers, scale_outputs
 from edgelr.graph.capture import export
 from edgelr.models.depth import deep_enough
 
@@ -93,13 +94,13 @@ def _by_channel(source: fx.Node) -> bool:
 
 @torch.no_grad()
 def fold_into(layer: Any, norm: Any) -> None:
-    """Scale and shift ``layer`` as batch norm ``norm`` does in eval mode; the layer gets a bias where it has none."""
+    """Scale and shift ``layer`` (or the stand-in of a factorised one) as batch norm ``norm`` does in eval mode; it gets a bias where it has
+    none."""
     gain = 1 / torch.sqrt(norm.running_var.double() + norm.eps)
     if norm.weight is not None:
         gain = gain * norm.weight.double()
-    bias = (0 if layer.bias is None else layer.bias.double()) - norm.running_mean.double()
+    last = last_layers(layer)
+    bias = (0 if last[0].bias is None else last[0].bias.double()) - norm.running_mean.double()
     shift = bias * gain + (0 if norm.bias is None else norm.bias.double())
-    weight = layer.weight.double() * gain.reshape(-1, *[1] * (layer.weight.dim() - 1))
-    grad = layer.weight.requires_grad
-    layer.weight = nn.Parameter(weight.to(layer.weight.dtype), requires_grad=grad)
-    layer.bias = nn.Parameter(shift.to(layer.weight.dtype), requires_grad=grad)
+    scale_outputs(last, gain)
+    last[0].bias = nn.Parameter(shift.to(last[0].weight.dtype), requires_grad=last[0].weight.requires_grad)

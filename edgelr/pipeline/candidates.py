@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from statistics import fmean
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +18,21 @@ from edgelr.factorize import (
     choice_cost,
     collect_moments,
     decompose,
+    group_cost,
+    max_rank,
     moments_size_bytes,
     named_layers,
 )
+from edgelr.factorize.matrices import matrix_sides
 from edgelr.graph import Graph
 from edgelr.graph.ops import Conv, Linear
 from edgelr.graph.ops.recurrent import Recurrent
 from edgelr.graph.splice import Halves, matrix_of, place_of
 from edgelr.pipeline.gate_moments import collect_gate_moments
+from edgelr.pipeline.group_factors import GroupFactors, shared_choices
 from edgelr.pipeline.source import BATCH, Source
 from edgelr.ranks import Table, rank_candidates
-from edgelr.vocabulary import DENSE, Candidate, Choice, Layer, Scheme
+from edgelr.vocabulary import DENSE, Candidate, Choice, Layer, Scheme, Share
 
 COUNT_MAX = 10  # candidates of one scheme and layer: enough for steps of a tenth
 GATE_STEPS = 4  # floats in a register: gate matrices stay out of the integer kernels that a target's steps are of
@@ -46,17 +52,32 @@ class Factors:
     _made: dict[tuple[str, Scheme], Decomposition] = field(default_factory=dict)
     _products: dict[tuple[str, Choice], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def prepare(self, layers: Sequence[Layer], schemes: Sequence[Scheme], batches: Callable[[], Sequence[Tensor]]) -> None:
-        """One SVD for each layer and scheme, aware of the calibration inputs where memory allows it."""
+    def __post_init__(self) -> None:
+        self.grouped = GroupFactors(self.source)
+
+    def prepare(
+        self,
+        layers: Sequence[Layer],
+        schemes: Sequence[Scheme],
+        batches: Callable[[], Sequence[Tensor]],
+        together: Collection[str] = (),
+    ) -> None:
+        """One SVD for each layer and scheme, aware of the calibration inputs where memory allows it.
+
+        ``together`` are layers of groups, whose inputs' moments are kept: they are decomposed at a shared choice's first use.
+        """
         modules = named_layers(self.source.folded)
         wanted = [w for w in layers if any(s in schemes and (w.name, s) not in self._made for s in w.schemes)]
-        small = [w.name for w in wanted if self.aware and moments_size_bytes(modules[w.name]) <= MOMENTS_MAX_BYTES]
-        enough = affordable_batches([w for w in wanted if w.name in small])
+        kept = {n for n in together if n not in self.grouped.moments and moments_size_bytes(modules[n]) <= SPATIAL_MOMENTS_MAX_BYTES}
+        extra = [w for w in layers if w.name in kept and w not in wanted]
+        small = [w.name for w in (*wanted, *extra) if self.aware and moments_size_bytes(modules[w.name]) <= MOMENTS_MAX_BYTES]
+        enough = affordable_batches([w for w in (*wanted, *extra) if w.name in small])
         data = batches()[:enough] if small else []
         gates = {name: module for name in small if isinstance(module := modules[name], Gates)}
         modular = [name for name in small if name not in gates]
         moments = collect_moments(self.source.folded, modular, data, MOMENTS_ROWS) if modular else {}
         moments |= collect_gate_moments(self.source.graph, gates, data, MOMENTS_ROWS)
+        self.grouped.moments |= {n: moments[n] for n in kept if n in moments}
         for layer in wanted:
             for scheme in layer.schemes:
                 if scheme in schemes:
@@ -68,20 +89,40 @@ class Factors:
         return self._made
 
     def error(self, layer: str, choice: Choice) -> float:
-        """Relative output error of the layer alone (0 for dense)."""
-        return 0.0 if choice.rank is None else self._made[layer, choice.scheme].error(choice.rank)
+        """Relative output error of the layer alone (0 for dense); of a group the mean of its layers'."""
+        if choice.rank is None:
+            return 0.0
+        if choice.share is None:
+            return self._made[layer, choice.scheme].error(choice.rank)
+        group, left = self.grouped.of(choice), choice.share.left_rank
+        return fmean(group.error(member, choice.rank, left) for member in self.grouped.members(layer))
 
     def halves(self, layer: str, choice: Choice) -> Halves:
         assert choice.rank is not None and choice.scheme != "dense"
+        if choice.share is not None:
+            return self._shared_halves(layer, choice)
         first, second, bias = self._made[layer, choice.scheme].weights(choice.rank)
         bias = torch.zeros(second.shape[0]) if bias is None else bias
         return Halves(choice.scheme, first * self.factors.get(layer, 1.0), second, bias)
+
+    def _shared_halves(self, layer: str, choice: Choice) -> Halves:
+        assert choice.rank is not None and choice.share is not None and choice.scheme != "dense"
+        pairs, bias = self.grouped.of(choice).pairs(layer, choice.rank, choice.share.left_rank)
+        zeros = torch.zeros(pairs[0].second.shape[0])
+        made: Halves | None = None
+        for pair, own in reversed(list(zip(pairs, (zeros if bias is None else bias, zeros), strict=False))):
+            made = Halves(choice.scheme, pair.first * self.factors.get(layer, 1.0), pair.second, own, made)
+        assert made is not None
+        return made
 
     def product(self, layer: str, choice: Choice) -> tuple[Tensor, Tensor]:
         """Dense weight and bias that the choice amounts to."""
         if (layer, choice) not in self._products:
             assert choice.rank is not None
-            weight, bias = self._made[layer, choice.scheme].product(choice.rank)
+            if choice.share is None:
+                weight, bias = self._made[layer, choice.scheme].product(choice.rank)
+            else:
+                weight, bias = self.grouped.of(choice).product(layer, choice.rank, choice.share.left_rank)
             weight = weight.detach() * self.factors.get(layer, 1.0)
             self._products[layer, choice] = weight, torch.zeros(weight.shape[0]) if bias is None else bias.detach()
         return self._products[layer, choice]
@@ -163,19 +204,54 @@ def choices(
     return result
 
 
+def grouped_choices(
+    layers: Sequence[Layer],
+    groups: Mapping[str, tuple[str, ...]],
+    schemes: Sequence[Scheme],
+    steps: int,
+    kinds: Sequence[str],
+    count_max: int = COUNT_MAX,
+) -> dict[str, tuple[Choice, ...]]:
+    """Shared choices of each group, on the target's rank steps: a common factor is stored once, so that bytes break even at higher ranks
+    than alone, and MACs where they do alone."""
+    by_name = {layer.name: layer for layer in layers}
+    result = {}
+    for group, names in groups.items():
+        members = tuple(by_name[name] for name in names)
+        found: list[Choice] = []
+        for scheme in (s for s in schemes if all(s in m.schemes for m in members)):
+            first = members[0]
+            full = max_rank(first.weight_shape, scheme, first.groups)
+            limits = []
+            if any(k == "params" or k.startswith("bytes") for k in kinds):
+                each = [group_cost(members, Choice(scheme, r, Share(group, "left")))[0] for r in (1, 2)]
+                dense = group_cost(members, DENSE)[0] - (2 * each[0] - each[1])  # less the biases
+                limits.append(min(full, (dense - 1) // (each[1] - each[0])))
+            if not limits or any(k == "macs" or k.startswith("us") for k in kinds):
+                limits.append(break_even_rank(first, scheme, "macs"))
+            break_even = max(limits)
+            rows = matrix_sides(first.weight_shape, scheme, first.groups)[0]
+            ranks = rank_candidates(min(full, max(break_even, 1)), steps, break_even, count_max)
+            found += [c for r in ranks for c in shared_choices(group, Choice(scheme, r), rows)]
+        if found:
+            result[group] = tuple(found)
+    return result
+
+
 def table(
     layers: Sequence[Layer],
     options: Mapping[str, tuple[Choice, ...]],
     costs: Callable[[str, Choice], Mapping[str, float]],
     error: Callable[[str, Choice], float],
+    groups: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Table:
-    """The search's table: dense first, then every option with its costs and its additive error."""
+    """The search's table: dense first, then every option with its costs and its additive error. A group has one row for all its layers."""
     by_name = {layer.name: layer for layer in layers}
     result = {}
     for name, found in options.items():
         rows = []
         for choice in (DENSE, *found):
-            params, macs = choice_cost(by_name[name], choice)
+            params, macs = group_cost(tuple(by_name[member] for member in groups.get(name, (name,))), choice)
             prices = {"params": float(params), "macs": float(macs), **costs(name, choice)}
             rows.append(Candidate(choice, prices, 0.0 if choice == DENSE else error(name, choice)))
         result[name] = tuple(rows)

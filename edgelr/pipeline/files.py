@@ -27,5 +27,6 @@ def draft(graph: Graph, formats: Sequence[Format], precision: Precision) -> dict
 
 
 def planned(graph: Graph, plan: Plan, factors: Factors) -> Graph:
-    """The graph with a plan's factorised layers put in."""
-    return spliced(graph, {name: factors.halves(name, choice) for name, choice in plan.factorised().items()})
+    """The graph with a plan's factorised layers put in; a plan may name groups of layers."""
+    layers = factors.grouped.expanded(plan).factorised()
+    return spliced(graph, {name: factors.halves(name, choice) for name, choice in layers.items()})

@@ -39,7 +39,8 @@ def finetuned(product: Product, source: Source, data: Data, settings: Settings, 
         raise UsageError("there is nothing to train on", "--qat needs a train part", "add x_train to the data, or leave --qat out")
     size = max(1, min(BATCH, len(data.train) // BATCHES_MIN))
     batches = Shuffled(data.train.x, data.train.y, size, settings.seed)
-    epochs = settings.epochs or suitable_epochs(len(data.train), source.macs)
+    asked = settings.epochs if settings.train == "none" else 0  # those of --train are its own
+    epochs = asked or suitable_epochs(len(data.train), source.macs)
     losses: list[float] = []
     start = time.perf_counter()
 

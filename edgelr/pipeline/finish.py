@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
 
 from edgelr.devices import Measurement
 from edgelr.errors import BudgetError, GateError
@@ -44,6 +45,15 @@ def gates(report: Report, measured: Mapping[str, Measurement], settings: Setting
             )
 
 
+def stored(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict with a tied weight under the first of its names only, as ``load_weights`` takes it."""
+    first: dict[int, str] = {}
+    state = model.state_dict(keep_vars=True)
+    for name, value in state.items():
+        first.setdefault(id(value), name)
+    return {name: state[name].detach().contiguous() for name in first.values()}
+
+
 def write_out(out: Path, report: Report, product: Product, source: Source, settings: Settings, log: Log, step: Step | None = None) -> None:
     """All files of the contract."""
     from edgelr.report.page import to_html
@@ -58,5 +68,5 @@ def write_out(out: Path, report: Report, product: Product, source: Source, setti
     }
     contents = {f"model.int8.{format}": data for format, data in product.files.items()}
     contents |= {f"model.step.int8.{format}": data for format, data in (step.files if step else {}).items()}
-    contents["model.safetensors"] = safetensors_bytes({k: v.contiguous() for k, v in product.model.state_dict().items()})
+    contents["model.safetensors"] = safetensors_bytes(stored(product.model))
     save(out, contents | {name: text.encode() for name, text in texts.items()})

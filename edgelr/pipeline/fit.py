@@ -76,7 +76,7 @@ class Fitting:
             own = {f"bytes:{f}": float(n) for f, n in self.sizes[name, choice].items()}
             return own | {f"us:{r}": p.us[name, choice] for r, p in self.prices.items()}
 
-        return table(self.layers, self.options, costs, self.searcher.error)
+        return table(self.layers, self.options, costs, self.searcher.error, self.factors.grouped.groups)
 
     def bases(self) -> dict[str, float]:
         return {**self.base, **{f"us:{r}": p.base_us for r, p in self.prices.items()}}
@@ -135,7 +135,17 @@ class Fitting:
             seeds = [plan]
         if kept is None:
             raise self._failed(rounds)
-        return Fitted(kept[1], kept[2], tuple(rounds), self.prices, evaluations)
+        return Fitted(self.factors.grouped.expanded(kept[1]), kept[2], tuple(rounds), self.prices, evaluations)
+
+    def over(self, plan: Plan) -> list[str]:
+        """The limits that a plan found elsewhere is over, as written and measured. Prices and limits learn from what it is over."""
+        predicted = total(plan, self.table(), self.bases())
+        files = self.drafted(plan) if plan.factorised() else dict(self.dense_files)
+        measured = self.measured(files)
+        over = self._over(plan, files, measured)
+        if over:
+            self._correct(plan, predicted, files, measured, over)
+        return over
 
     def drafted(self, plan: Plan) -> dict[Format, bytes]:
         return draft(planned(self.source.graph, plan, self.factors), list(self.dense_files), self.precision)

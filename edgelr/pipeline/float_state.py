@@ -14,6 +14,8 @@ from edgelr.graph import Graph, Op
 from edgelr.graph.ops import Linear, Weighted
 from edgelr.graph.ops.recurrent import GateMatrix, Lstm, Recurrent
 
+SMALLEST = 1e-30
+
 
 def with_weights(graph: Graph, trained: Graph) -> Graph:
     """``graph`` with the weights of the operations that ``trained`` (the same on the grid, as it was spelled) has under the same names."""
@@ -63,6 +65,13 @@ def with_state(model: nn.Module, before: Graph, after: Graph) -> nn.Module:
         assert isinstance(weight, Tensor)
         with torch.no_grad():
             if was.weight.shape != weight.shape:
+                continue
+            gain = getattr(module, "gain", None)
+            if isinstance(gain, Tensor):  # of a weight in common with other layers, whose trained values are the same but for their gains
+                own = gain.view(-1, *(1,) * (weight.dim() - 1))
+                weight.copy_(torch.where(own > 0, node.op.weight / own.clamp(min=SMALLEST), weight))
+                if isinstance(bias, Tensor):
+                    bias.copy_(node.op.bias)
                 continue
             at = int(weight.abs().argmax())
             factor = float(was.weight.flatten()[at] / weight.flatten()[at]) if float(weight.abs().max()) else 1.0

@@ -11,6 +11,7 @@ from edgelr.data import Data, Split
 from edgelr.devices import Target
 from edgelr.latency import Machine
 from edgelr.pipeline.candidates import Factors
+from edgelr.pipeline.lessons import check_recipe
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.machine import machine_of, place_of
 from edgelr.pipeline.metrics import Metric, metric_of
@@ -61,6 +62,7 @@ def opened(settings: Settings, model: nn.Module | None, data: Data | None, log: 
     machine = machine_of(place, settings.formats, strict=settings.strict, table=settings.table)
     with log.stage("read"):
         source, data = read(settings, model, data)
+        check_recipe(settings, data)
         for warning in source.warnings:
             log.say(f"warning: {warning}")
         held, held_name = held_out(data)

@@ -14,7 +14,7 @@ from edgelr.pipeline.produce import Judged
 from edgelr.pipeline.source import Source
 from edgelr.ranks import Table
 from edgelr.report import Artifact, BudgetLine, Latency, LayerLatency, LayerLine, OpGroup, Ops
-from edgelr.vocabulary import DENSE, Budget, Choice, Format, Layer, Plan
+from edgelr.vocabulary import DENSE, Budget, Choice, Format, Plan
 
 PACKAGES = ("edgelr", "torch", "numpy", "scipy", "onnx", "onnx-ir", "onnxruntime", "ai-edge-litert", "flatbuffers")
 UNIT_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
@@ -35,25 +35,33 @@ def layer_lines(source: Source, plan: Plan, fitting: Fitting | None, why: Mappin
     """A row for each layer of the folded network."""
     lines = []
     table = fitting.table() if fitting else {}
+    groups = {n: g for g in table for n in fitting.factors.grouped.members(g)} if fitting else {}
     for layer in source.layers:
         choice = plan[layer.name]
         known = layer.kind in ("conv1d", "conv2d", "linear", "recurrent")
         params, macs = choice_cost(layer, choice) if known else (layer.params, layer.macs)
         full = max_rank(layer.weight_shape, choice.scheme, layer.groups) if choice != DENSE else None
         latency, size = None, params
-        if fitting is not None and (layer.name, choice) in fitting.sizes:
-            size = fitting.sizes[layer.name, choice].get("tflite") or next(iter(fitting.sizes[layer.name, choice].values()))
+        row = groups.get(layer.name, layer.name)
+        if fitting is not None and (row, choice) in fitting.sizes:
+            part = 1 / len(fitting.factors.grouped.members(row))  # each layer's of its group
+            size = round(part * (fitting.sizes[row, choice].get("tflite") or next(iter(fitting.sizes[row, choice].values()))))
             prices = fitting.measured_prices.get(runtime)
             if prices is not None:
-                latency = LayerLatency(prices.us[layer.name, DENSE], prices.us[layer.name, choice], prices.how)
-        reason = why.get(layer.name) or (reasoned(layer, choice, table, runtime) if layer.name in table else "no search was asked for")
-        lines.append(LayerLine(layer.name, layer.kind, layer.weight_shape, choice.scheme, choice.rank, full, macs, size, latency, reason))
+                latency = LayerLatency(part * prices.us[row, DENSE], part * prices.us[row, choice], prices.how)
+        reason = why.get(layer.name) or (reasoned(row, choice, table, runtime) if row in table else "no search was asked for")
+        if row != layer.name and layer.name not in why:
+            reason = f"all of {row} together: {reason}"
+        share = "" if choice.share is None else f"{choice.share.side} of {choice.share.group}"
+        lines.append(
+            LayerLine(layer.name, layer.kind, layer.weight_shape, choice.scheme, choice.rank, full, macs, size, latency, reason, share)
+        )
     return tuple(lines)
 
 
-def reasoned(layer: Layer, choice: Choice, table: Table, runtime: str) -> str:
-    """Why a layer with candidates became what it became, in its own numbers."""
-    rows = table[layer.name]
+def reasoned(name: str, choice: Choice, table: Table, runtime: str) -> str:
+    """Why a layer with candidates, or a group, became what it became, in its own numbers."""
+    rows = table[name]
     dense, others = rows[0], rows[1:]
     mine = next(r for r in rows if r.choice == choice)
     us = f"us:{runtime}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
+from types import MappingProxyType
 
 from edgelr.errors import UnsupportedError
-from edgelr.factorize import choice_cost
+from edgelr.factorize import choice_cost, group_cost
 from edgelr.graph import Graph
 from edgelr.graph.splice import place_of
 from edgelr.latency import Machine, Prices, price, variants
@@ -52,28 +53,37 @@ def priced(
                 format=format,
                 machine=machine,
                 seed=settings.seed,
+                groups=factors.grouped.groups,
             )
             prices[runtime] = shared_out(found, renamed, held, source.layers)
         except UnsupportedError as error:
             if not held:
                 raise
             log.say(f"{error.what} Whole files are timed instead")
-            prices[runtime] = priced_whole(by_plan, format, source, options, machine, settings.seed)
+            prices[runtime] = priced_whole(by_plan, format, source, options, machine, settings.seed, factors.grouped.groups)
     return prices
 
 
 def priced_whole(
-    files: Mapping[Plan, bytes], format: Format, source: Source, options: Options, machine: Machine, seed: int
+    files: Mapping[Plan, bytes],
+    format: Format,
+    source: Source,
+    options: Options,
+    machine: Machine,
+    seed: int,
+    groups: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Prices:
     """Prices where a runtime can't time the operations of a loop: each variant's whole latency, divided among all layers by MACs."""
     named = {str(i): data for i, data in enumerate(files.values())}
     measured = machine.together(named, format, rounds=20, min_seconds=0.2, seed=seed)
     by_name = {layer.name: layer for layer in source.layers}
-    fixed = sum(layer.macs or 0 for layer in source.layers if layer.name not in options)
+    members = {n: tuple(by_name[member] for member in groups.get(n, (n,))) for n in options}
+    inside = {layer.name for layers in members.values() for layer in layers}
+    fixed = sum(layer.macs or 0 for layer in source.layers if layer.name not in inside)
     base_us = measured["0"].median * 1e3 * fixed / max(1, source.macs or 1)
     seen: dict[tuple[str, Choice], list[float]] = {}
     for i, plan in enumerate(files):
-        macs = {n: choice_cost(by_name[n], plan[n])[1] for n in options}
+        macs = {n: group_cost(members[n], plan[n])[1] for n in options}
         left = max(0.0, measured[str(i)].median * 1e3 - base_us)
         for n in options:
             if plan[n] != DENSE or not plan.factorised():

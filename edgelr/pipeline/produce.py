@@ -80,8 +80,23 @@ def produce(
     ranges: Ranges | None = None,
 ) -> Product:
     """Build and write a plan's network. ``ranges`` are its values', where they are known already."""
-    model = rebuild(source.folded, plan, factors.decompositions) if plan.factorised() else source.folded
+    joint = factors.grouped.joint(plan)
+    model = rebuild(source.folded, plan, factors.decompositions, joint) if plan.factorised() else source.folded
     graph = planned(source.graph, plan, factors)
+    return written(plan, model, graph, source.shape, calibration, settings, precision, ranges)
+
+
+def written(
+    plan: Plan,
+    model: nn.Module,
+    graph: Graph,
+    shape: tuple[int, ...],
+    calibration: Iterable[Tensor],
+    settings: Settings,
+    precision: Precision,
+    ranges: Ranges | None = None,
+) -> Product:
+    """A network whose modules and graph are there, on the grid and in its files. ``shape`` is the input's, without batch."""
     ranges = observe(graph, calibration, settings.calibration) if ranges is None else ranges
     quantized = precision.quantized(graph, ranges, settings.formats)
     if settings.via == "stock":
@@ -89,7 +104,7 @@ def produce(
 
         batches = list(calibration)
         stock: dict[Format, bytes] = {
-            f: (stock_tflite if f == "tflite" else stock_onnx)(model, batches, source.shape) for f in settings.formats
+            f: (stock_tflite if f == "tflite" else stock_onnx)(model, batches, shape) for f in settings.formats
         }
         return Product(plan, model, graph, ranges, quantized, stock)
     return Product(plan, model, graph, ranges, quantized, write(quantized))

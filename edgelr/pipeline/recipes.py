@@ -34,6 +34,8 @@ from edgelr.training import (
     recalibrate,
     train,
 )
+from edgelr.training.checkpoint import Checkpoint
+from edgelr.training.parallel import ALONE, World
 from edgelr.vocabulary import Plan, Scheme
 
 RecipeName = Literal["finetune", "bsr", "lc", "lrpet", "rank-tuning"]
@@ -46,7 +48,7 @@ LossOf = Callable[[nn.Module], Callable[[Batch], Tensor]]
 class Recipe:
     """``before``: the share of all epochs in which the whole network is trained towards its ranks; the factors get the rest.
 
-    ``rate`` is the peak learning rate of SGD with Nesterov's momentum, ``rate_before`` that of the whole network.
+    ``rate`` is the peak learning rate, ``rate_before`` that of the whole network; "sgd" has Nesterov's momentum.
     """
 
     name: RecipeName = "finetune"
@@ -54,6 +56,7 @@ class Recipe:
     rate: float = 0.02
     rate_before: float = 0.01
     weight_decay: float = 5e-4
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     bsr: BsrSettings = field(default_factory=BsrSettings)
     lc: LcSettings = field(default_factory=LcSettings)
     lrpet: LrpetSettings = field(default_factory=LrpetSettings)
@@ -61,6 +64,28 @@ class Recipe:
     def epochs_before(self, epochs: int) -> int:
         """Of ``epochs`` in all, those of the whole network: at least 1 of each part where there are 2 or more."""
         return 0 if self.name == "finetune" else min(epochs, max(1, round(self.before * epochs)))
+
+    def schedule(self, epochs: int) -> Schedule:
+        return Schedule(epochs, self.optimizer, weight_decay=self.weight_decay, nesterov=self.optimizer == "sgd")
+
+
+def suited(name: RecipeName, source: Source) -> Recipe:
+    """The recipe with what suits the kind of network.
+
+    Networks without batch norm don't bear SGD's rates. Digits, cut to a tenth of full rank, 4 epochs, one seed: an LSTM (cut 82 %) gets to
+    95 to 96 % at SGD's 0.01, to 8 % at 0.1, and to 96 to 97 % at AdamW's 0.003; three linear layers diverge at SGD's 0.03 and don't at any
+    of AdamW's rates from 0.0003 to 0.01. A residual network with batch norm (cut 10 %) gets to 97 % at SGD's 0.01, 95 % at AdamW's 0.001.
+    """
+    return Recipe(name) if source.norms else Recipe(name, rate=0.003, rate_before=0.001, weight_decay=0.0, optimizer="adamw")
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a training is run with: what is drawn is by ``seed``; kept in ``checkpoint``; in the processes of ``world``."""
+
+    seed: int = 0
+    checkpoint: Checkpoint | None = None
+    world: World = ALONE
 
 
 @dataclass(frozen=True)
@@ -74,7 +99,7 @@ class Rows:
 
 def trained_whole(
     source: Source, plan: Plan, recipe: Recipe, batches: Batches, epochs: int, loss: LossOf, rows: Rows | None = None,
-    tell: Tell = lambda progress: None,
+    tell: Tell = lambda progress: None, running: Running = Running(),
 ) -> tuple[Source, Plan]:
     """The source with the weights of full-rank training towards ``plan``, and the plan that training leaves: LC's is its own.
 
@@ -82,7 +107,7 @@ def trained_whole(
     """
     net = copy.deepcopy(source.plain)
     method = method_of(net, source, plan, recipe, batches, rows)
-    fit(net, loss, batches, Schedule(epochs, "sgd", weight_decay=recipe.weight_decay, nesterov=True), recipe.rate_before, method, tell)
+    fit(net, loss, batches, recipe.schedule(epochs), recipe.rate_before, method, tell, running)
     recalibrate(net, islice(batches.epoch(epochs), RECALIBRATION))
     chosen = method.plan if isinstance(method, LearningCompression) else plan
     return inspect(source.name, net, source.shape), chosen
@@ -107,28 +132,34 @@ def factorised(
 ) -> tuple[nn.Module, Factors]:
     """The source, batch norm folded, with the plan's layers factorised: aware of the calibration inputs. And its factors."""
     factors = Factors(source)
+    factors.grouped.expanded(plan)
     chosen = [layer for layer in source.layers if layer.name in plan.factorised()]
-    factors.prepare(chosen, [s for s in schemes if any(c.scheme == s for c in plan.factorised().values())], calibration)
-    return rebuild(source.folded, plan, factors.decompositions), factors
+    shared = [layer.name for layer in chosen if plan[layer.name].share is not None]
+    factors.prepare(chosen, [s for s in schemes if any(c.scheme == s for c in plan.factorised().values())], calibration, shared)
+    return rebuild(source.folded, plan, factors.decompositions, factors.grouped.joint(plan)), factors
 
 
 def tuned(
-    folded: nn.Module, source: Source, recipe: Recipe, batches: Batches, epochs: int, loss: LossOf, tell: Tell = lambda progress: None
+    folded: nn.Module, source: Source, recipe: Recipe, batches: Batches, epochs: int, loss: LossOf,
+    tell: Tell = lambda progress: None, running: Running = Running(),
 ) -> nn.Module:
     """A factorised network after fine-tuning with its batch norms alive; folded again."""
     norms = {layer: source.plain.get_submodule(norm) for layer, norm in source.norms.items()}
     net = live(folded, norms)
-    fit(net, loss, batches, Schedule(epochs, "sgd", weight_decay=recipe.weight_decay, nesterov=True), recipe.rate, PLAIN, tell)
+    fit(net, loss, batches, recipe.schedule(epochs), recipe.rate, PLAIN, tell, running)
     return settled(net, norms)
 
 
 def fit(
-    net: nn.Module, loss: LossOf, batches: Batches, schedule: Schedule, rate: float, method: Method, tell: Tell
+    net: nn.Module, loss: LossOf, batches: Batches, schedule: Schedule, rate: float, method: Method, tell: Tell,
+    running: Running = Running(),
 ) -> None:
     """Train all parameters of ``net`` in place; it ends in eval mode."""
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.requires_grad_(True).train()
-    train([(rate, list(net.parameters()))], loss(net), batches, schedule, tell, method=method)
+    groups = [(rate, list(net.parameters()))]
+    own = running
+    train(groups, loss(net), batches, schedule, tell, method=method, net=net, seed=own.seed, checkpoint=own.checkpoint, world=own.world)
     net.eval()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from edgelr.errors import BudgetError
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.scorer import GraphScorer
-from edgelr.ranks import Search, Table, additive, beam, c_step, energy, error_of, uniform
+from edgelr.ranks import Search, Table, additive, beam, c_step, energy, error_of, rank_tuning, uniform
 from edgelr.vocabulary import DENSE, Choice, Plan
 
 # Work is bounded by counted MACs, not by seconds: the same run takes the same decisions on a busy machine. At the 20 to
@@ -27,7 +27,10 @@ def affordable_samples(most: int, macs: int) -> int:
 
 @dataclass
 class Searcher:
-    """Scores choices once, then searches as often as prices change."""
+    """Scores choices once, then searches as often as prices change.
+
+    ``max_loss`` is what rank-tuning may lose of the score, as a fraction; None where budgets say how small the network is to be.
+    """
 
     method: str
     scorer: GraphScorer
@@ -35,6 +38,7 @@ class Searcher:
     macs: int
     progress: Callable[[int, int], None] | None = None
     errors: dict[tuple[str, Choice], float] = field(default_factory=dict)
+    max_loss: float | None = None
 
     def prepare(self, options: Mapping[str, Sequence[Choice]]) -> None:
         """The additive error of every choice: what it alone does to the output, measured; or the layer's own error."""
@@ -50,6 +54,11 @@ class Searcher:
         """The additive error of a choice; 0 before ``prepare``, when only costs matter."""
         return self.errors.get((layer, choice), 0.0)
 
+    @property
+    def evaluations_max(self) -> int:
+        """How many plans one search may score."""
+        return int(max(64, min(EVALUATIONS_MAX, SEARCH_MACS / max(1, self.scorer.n * self.macs / 2))))
+
     def find(self, table: Table, limits: Mapping[str, float], base: Mapping[str, float], seeds: Sequence[Plan] = ()) -> tuple[Plan, Search]:
         """The plan, and how it was found. Raises BudgetError, with the least that can, if no plan meets the limits."""
         if self.method == "dense":
@@ -62,9 +71,17 @@ class Searcher:
             plan = energy(table, limits, base)
         elif self.method == "learning-compression":
             plan = c_step(table, limits, base)
+        elif self.method == "rank-tuning":
+            floor = None if self.max_loss is None else self.scorer.score(Plan()) - self.max_loss
+            tuned = rank_tuning(
+                table, limits, base, self.scorer, floor=floor, max_evaluations=self.evaluations_max, progress=self.progress
+            )
+            plan, evaluations = tuned.plan, tuned.evaluations
+            if floor is not None:  # no budget: there is no exact problem that a bound would be of
+                return plan, Search(self.method, evaluations)
         elif self.method == "beam":
             starts = [exact.plan, uniform(table, limits, base), energy(table, limits, base), *seeds]
-            allowed = int(max(64, min(EVALUATIONS_MAX, SEARCH_MACS / max(1, self.scorer.n * self.macs / 2))))
+            allowed = self.evaluations_max
             if seeds:  # a later round, with corrected prices: most plans it meets are scored already
                 allowed //= 4
             found = beam(table, limits, base, self.scorer, seed_plans=starts, max_evaluations=allowed, progress=self.progress)

@@ -20,8 +20,10 @@ from edgelr.pipeline.prepare import Prepared, counted_costs
 from edgelr.pipeline.produce import Judged, Product
 from edgelr.pipeline.refine import Refined
 from edgelr.pipeline.streaming import Step
-from edgelr.report import Dense, Form, Latency, ModelFacts, Report, Reverted, Round, Search, Sensitivity, Stage, TargetFacts, Training
+from edgelr.pipeline.training import Training
+from edgelr.report import Dense, Form, Latency, ModelFacts, Report, Reverted, Round, Search, Sensitivity, Stage, TargetFacts, TrainingStage
 from edgelr.report import Source as SourceFacts
+from edgelr.report import Training as QatTraining
 from edgelr.vocabulary import Format
 
 LOSS = 0.1  # points of score, as a fraction, beyond which a loss is told first of all
@@ -35,7 +37,7 @@ def losses(stages: Sequence[Stage]) -> list[str]:
     for before, after in pairwise(stages):
         if before.score and after.score and before.score.value - after.score.value > LOSS:
             advice = {
-                "factorized": "the budget is too tight without training: loosen it, or add --qat",
+                "factorized": "the budget is too tight without training: loosen it, or add --train finetune",
                 "trained": "train longer with --epochs, or loosen the budget",
                 "quantized": "try --qat, --calibration mse, or --max-drop",
             }
@@ -58,6 +60,7 @@ class Told:
     prepared: Prepared | None
     tried: Sequence[Tried]
     refined: Refined
+    training: Training
     step: Step | None = None
     there: Mapping[Format, There] = field(default_factory=dict)
 
@@ -109,8 +112,14 @@ class Told:
             **self._precision(),
         )
 
+    def _on_the_grid(self) -> list[TrainingStage]:
+        done = self.refined.trained
+        return [TrainingStage("training on the integer grid", "qat", "asked for (--qat)", done.epochs, done.samples, done.seconds,
+                              *done.losses)] if done else []  # fmt: skip
+
     def _notes(self) -> list[str]:
-        return [note for j in self.judged.values() for note in j.notes] + list(self.refined.trained.notes if self.refined.trained else ())
+        own = self.refined.trained
+        return [*self.training.notes, *(note for j in self.judged.values() for note in j.notes), *(own.notes if own else ())]
 
     def _precision(self) -> dict[str, Any]:
         """What the report tells of number formats."""
@@ -125,7 +134,8 @@ class Told:
                 for n, db in self.refined.sqnr_db.items()
             ),
             "reverted": tuple(Reverted(r.name, r.drop_before, r.drop_after, samples) for r in self.refined.reverted),
-            "training": Training("qat", done.epochs, done.samples, done.seconds, *done.losses) if done else None,
+            "training_stages": (*self.training.stages, *self._on_the_grid()),
+            "training": QatTraining("qat", done.epochs, done.samples, done.seconds, *done.losses) if done else None,
         }
 
     def _float_latency(self) -> tuple[Latency, ...]:

@@ -17,6 +17,7 @@ from edgelr.graph.ops import Add, Bilinear, Mul, Weighted
 from edgelr.graph.recurrent import layers
 from edgelr.quantization.grids import SMALLEST_SCALE, Range, assign, separated, tied_groups
 from edgelr.quantization.observers import OBSERVERS, Method
+from edgelr.quantization.ties import stored_once
 from edgelr.vocabulary import Grid, Kept, Numbers
 
 COARSEST_UNIT = 128  # output steps in one unit of the accumulator
@@ -88,7 +89,7 @@ def quantize(graph: Graph, ranges: Mapping[str, Range], kept: Mapping[str, Kept]
             weights[node.name] = quantize_weights(node.op.weight, node.op.bias, grids[node.inputs[0]].scale, weight_max)
         elif isinstance(node.op, Weighted) and kept[node.name].numbers == "dynamic":
             weights[node.name] = quantize_weights(node.op.weight, torch.zeros_like(node.op.bias), 1.0, weight_max)
-    return Quantized(ready, grids, weights, kept)
+    return Quantized(ready, grids, stored_once(ready, weights), kept)
 
 
 def _least_scale(node: Node, grids: Mapping[str, Grid], weight_max: int) -> float:

@@ -12,6 +12,8 @@ from edgelr.ranks.exact import additive as additive
 from edgelr.ranks.learning_compression import c_step as c_step
 from edgelr.ranks.learning_compression import c_step_at as c_step_at
 from edgelr.ranks.learning_compression import threshold_rank as threshold_rank
+from edgelr.ranks.rank_tuning import Tuned as Tuned
+from edgelr.ranks.rank_tuning import rank_tuning as rank_tuning
 from edgelr.ranks.scorer import FunctionScorer as FunctionScorer
 from edgelr.ranks.scorer import Scorer as Scorer
 from edgelr.ranks.summary import Search as Search

@@ -19,8 +19,9 @@ from edgelr.report.training import RankChange, TrainingStage
 from edgelr.vocabulary import BudgetKind, How, Score
 
 __all__ = [
-    "SCHEMA", "Artifact", "BudgetLine", "Dense", "Form", "FrontierPoint", "Latency", "LayerLatency", "LayerLine", "Milliseconds", "ModelFacts", "OpGroup",
-    "Ops", "RankChange", "Report", "Reverted", "Round", "Search", "Sensitivity", "Source", "Stage", "TargetFacts", "Training", "TrainingStage",
+    "SCHEMA", "Artifact", "BudgetLine", "Dense", "Form", "FrontierPoint", "Latency", "LayerLatency", "LayerLine", "Milliseconds",
+    "ModelFacts", "OpGroup", "Ops", "RankChange", "Report", "Reverted", "Round", "Search", "Sensitivity", "Source", "Stage", "TargetFacts",
+    "Training", "TrainingStage",
 ]
 
 SCHEMA = 1
@@ -135,7 +136,10 @@ class LayerLatency:
 
 @dataclass(frozen=True)
 class LayerLine:
-    """What one layer became and why. ``shape`` is the source's weight shape; ``bytes`` those of the chosen int8 weights and biases."""
+    """What one layer became and why. ``shape`` is the source's weight shape; ``bytes`` those of the chosen int8 weights and biases.
+
+    ``share``: the side of a factor that it has in common, and the group ("left of blocks.3-5.conv1"); its bytes are its part of the group's.
+    """
 
     name: str
     kind: str
@@ -147,6 +151,7 @@ class LayerLine:
     bytes: int
     latency_us: LayerLatency | None
     why: str
+    share: str = ""
 
 
 @dataclass(frozen=True)

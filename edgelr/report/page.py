@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from edgelr.report import numbers, words
+from edgelr.report import frontier_told, numbers, plots, words
 from edgelr.report.contents import Report
 
 _WIDTH = 100.0  # of a bar's drawing, in its own units
@@ -32,6 +32,8 @@ def to_html(report: Report) -> str:
         report=report,
         words=words,
         numbers=numbers,
+        told=frontier_told,
+        plot_style=plots.STYLE,
         savings=words.savings(report),
         factorised=len(words.factorised(report.layers)),
         layer_bars=_layer_bars(report),

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgelr.report import numbers, words
+from edgelr.report import frontier_told, numbers, words
 from edgelr.report.contents import Report
 
 _LONG = 24  # layers; a longer table is folded to what was factorised
@@ -28,7 +28,8 @@ def summary(report: Report) -> Group:
     parts.append(_text(f"{report.model.name} for {where}", "bold"))
     parts += [_text(f"measured with {words.conditions(target)}", "dim")] if target.conditions else []
     parts += [_text(words.asked(report), "green" if report.met else "bold red"), _text(""), *_budgets(report)]
-    for part in (_savings(report), *_speeds(report), _accuracy(report), *_training(report), *_precision(report), *_layers(report)):
+    results = (_savings(report), *_speeds(report), _accuracy(report), *_training(report), *_frontier(report))
+    for part in (*results, *_precision(report), *_layers(report)):
         parts += [_text(""), part]
     return Group(*parts, _text(""), *_artifacts(report))
 
@@ -80,8 +81,15 @@ def _speeds(report: Report) -> list[RenderableType]:
 
 
 def _training(report: Report) -> list[RenderableType]:
-    told = numbers.trainings(report)
-    return [Group(*(part for t in told for part in (_text(t.name, "bold" if t.lines else ""), *map(_line, t.lines))))] if told else []
+    parts: list[RenderableType] = []
+    for t in numbers.trainings(report):
+        parts += [_text(t.name, "bold" if t.lines else ""), *map(_line, t.lines)]
+    return [Group(*parts)] if parts else []
+
+
+def _frontier(report: Report) -> list[RenderableType]:
+    lines = frontier_told.summary(report)
+    return [Group(_text("Other budgets", "bold"), *map(_line, lines))] if lines else []
 
 
 def _precision(report: Report) -> list[RenderableType]:

@@ -40,7 +40,8 @@ class TrainingStage:
 
     def __post_init__(self) -> None:
         if not self.recipe or self.epochs < 0 or self.samples < 0:
-            raise refuse(f"{self.epochs} epochs of {self.samples} samples by the recipe {self.recipe!r}", "A stage of training has a recipe.")
+            told = f"{self.epochs} epochs of {self.samples} samples by the recipe {self.recipe!r}"
+            raise refuse(told, "A training has a recipe, and no fewer than none of each.")
         check_finite(self.seconds, "the seconds of training")
         for name in ("loss_first", "loss_last"):
             check_finite(getattr(self, name), f"the training's {name}", low=-math.inf)

@@ -93,7 +93,8 @@ def threads(n: int) -> str:
 def choice(layer: LayerLine) -> str:
     if layer.rank is None:
         return layer.scheme
-    return f"{layer.scheme} r{layer.rank}" + (f"/{layer.full_rank}" if layer.full_rank is not None else "")
+    shared = f", shared: {layer.share}" if layer.share else ""
+    return f"{layer.scheme} r{layer.rank}" + (f"/{layer.full_rank}" if layer.full_rank is not None else "") + shared
 
 
 def sqnr(artifact: Artifact) -> str:

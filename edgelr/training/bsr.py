@@ -96,7 +96,7 @@ class Bsr:
         else:
             head = (vectors.left[:, :, :r].transpose(1, 2) @ m).square().sum()
             tail = m.square().sum() - head
-        return tail / head
+        return tail / head if head > 0 else 0 * tail
 
     @torch.no_grad()
     def _refresh(self) -> None:

@@ -1,7 +1,7 @@
 """The fake-quantised run of a graph on the grid: in float, on the values that the integer run has, with gradients for what is learnt."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import inf, log
 
@@ -14,6 +14,7 @@ from edgelr.graph.ops import NO_CLAMP, Weighted
 from edgelr.graph.ops.recurrent import Recurrent
 from edgelr.quantization import Quantized
 from edgelr.quantization.grids import tied_groups
+from edgelr.quantization.ties import tied_weights
 from edgelr.training.learnt import Learnt, LearntRecurrent, LearntWeighted
 from edgelr.training.lsq import fake_quantize
 
@@ -22,7 +23,8 @@ class FakeQuantized:
     """Runs a ``Quantized`` in float on its grid; ``learnt`` by node and ``growths`` by group of tied values are its parameters.
 
     Zero points are fixed. A grid that a runtime fixes or that must hold a constant (a padding's value) is not learnt, and none grows
-    beyond its operations' bounds: its saturation is the bound. Weights that two nodes share are learnt apart.
+    beyond its operations' bounds: its saturation is the bound. Weights that several nodes have in common, up to gains that stay, are
+    learnt once.
     """
 
     def __init__(self, q: Quantized) -> None:
@@ -33,6 +35,10 @@ class FakeQuantized:
         self.growths = {g: torch.zeros((), requires_grad=True) for g in _learnable(q.graph, self.groups)}
         self.most = _most_growth(q, self.groups)
         self.learnt: dict[str, Learnt] = {n.name: self._weighted(n, n.op) for n in q.graph.nodes if isinstance(n.op, Weighted)}
+        for names, gains in tied_weights(q.graph):
+            lead, *others = (self._weighted_of(n) for n in names)
+            alike = zip(names[1:], others, gains[1:], strict=True)
+            self.learnt |= {n: other.following(lead, gain) for n, other, gain in alike if other.numbers == lead.numbers}
         self.learnt |= {n.name: LearntRecurrent.of(n.op, q.numbers(n.name)) for n in q.graph.nodes if isinstance(n.op, Recurrent)}
         # the integer run bounds by saturation alone, and so does this one
         self._ops = {n.name: replace(n.op, clamp=NO_CLAMP) if n.name in q.grids and n.op.clamp != NO_CLAMP else n.op  # type: ignore[type-var]
@@ -45,6 +51,11 @@ class FakeQuantized:
         plain = replace(op, clamp=NO_CLAMP) if node.name in q.grids else op  # type: ignore[type-var]
         bias_unit = q.grids[node.name].scale if node.name in q.grids else reals
         return LearntWeighted.of(plain, q.numbers(node.name), self.weight_max, unit, bias_unit)
+
+    def _weighted_of(self, name: str) -> LearntWeighted:
+        found = self.learnt[name]
+        assert isinstance(found, LearntWeighted)
+        return found
 
     def scale(self, value: str) -> Tensor:
         """The scale of a value's grid: 0-d float32, differentiable where it is learnt."""
@@ -75,11 +86,11 @@ class FakeQuantized:
 
     def weights(self) -> list[Tensor]:
         """What moves in steps of a grid: weights and biases."""
-        return [p for w in self.learnt.values() for p in w.moving()]
+        return _once(p for w in self.learnt.values() for p in w.moving())
 
     def scales(self) -> list[Tensor]:
         """Logarithms of scales, of values and of weights."""
-        return [*self.growths.values(), *(w.growth for w in self.on_grid().values())]
+        return _once([*self.growths.values(), *(w.growth for w in self.on_grid().values())])
 
     def on_grid(self) -> dict[str, LearntWeighted]:
         """What has integer weights of learnt scales."""
@@ -90,6 +101,10 @@ class FakeQuantized:
         with torch.no_grad():
             for group, growth in self.growths.items():
                 growth.clamp_(max=self.most[group])
+
+
+def _once(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return list({id(t): t for t in tensors}.values())
 
 
 def _learnable(graph: Graph, groups: Mapping[str, str]) -> list[str]:

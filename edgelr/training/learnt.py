@@ -87,6 +87,11 @@ class LearntWeighted:
         growth = torch.zeros_like(unit, requires_grad=True)
         return LearntWeighted(op, numbers, weight_max, Part.matrix(op.weight, unit), Part.bias(op.bias, bias_unit), unit, growth)
 
+    def following(self, lead: LearntWeighted, gain: Tensor) -> LearntWeighted:
+        """The same operation, its weight ``gain`` [n] times that of ``lead``, whose steps and scales' growth it learns."""
+        own = gain.view(-1, *(1,) * (lead.weight.start.dim() - 1))
+        return replace(self, weight=Part(own * lead.weight.start, own * lead.weight.unit, lead.weight.steps), growth=lead.growth)
+
     @property
     def scale(self) -> Tensor:
         return self.unit * self.growth.exp()

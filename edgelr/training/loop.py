@@ -2,18 +2,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
+from itertools import islice
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from edgelr.errors import EdgelrError
 from edgelr.training.batches import Batch, Batches
+from edgelr.training.checkpoint import Checkpoint
+from edgelr.training.keeper import Keeper
 from edgelr.training.method import PLAIN, Method
+from edgelr.training.parallel import ALONE, World
 from edgelr.training.progress import Progress, Teller
-from edgelr.training.schedule import Groups, Schedule, optimizer_of
-
-NORM_MEMORY = 0.98  # of the running mean of gradient norms: some fifty steps
+from edgelr.training.run import Run
+from edgelr.training.schedule import Groups, Schedule
 
 
 def train(
@@ -25,49 +26,43 @@ def train(
     after_step: Callable[[], None] = lambda: None,
     *,
     method: Method = PLAIN,
+    net: nn.Module | None = None,
+    seed: int = 0,
+    checkpoint: Checkpoint | None = None,
+    world: World = ALONE,
 ) -> None:
-    """Train the leaf tensors of ``groups`` (peak learning rate, tensors) in place, to make ``loss`` of a batch small.
+    """Train the leaf tensors of ``groups`` (peak learning rate, tensors) in place, to make ``loss`` of a batch, a mean, small.
 
     ``method`` adds its penalty to the loss and its work between steps: ``start`` before the first, ``after_step`` behind the optimiser's
-    and ``after_step`` of the caller, ``finish`` after the last.
+    and ``after_step`` of the caller, ``finish`` after the last. ``net``: whose other tensors (statistics of batch norm) are kept too.
+    ``seed``: of what the loss and the method draw (dropout), torch's global generator is left as it was. ``checkpoint``: training goes on
+    from that file where it is there, and is kept in it. ``world``: the processes that train together; each calls this with the same
+    arguments and ends with the same weights, which are those of one process up to rounding where no batch norm is trained.
 
-    Same groups, batches and seeds give the same bits on the same machine and number of threads. Raises EdgelrError where the loss
-    stops being finite.
+    Same groups, batches and seeds give the same bits on the same machine and numbers of threads and processes, checkpoints or not.
+    Raises EdgelrError where the loss stops being finite, BadInputError or UsageError where the checkpoint is not to be used.
     """
-    steps, step = schedule.epochs * len(batches), 0
-    if not steps:
+    epoch_steps = len(batches)
+    if not schedule.epochs * epoch_steps:
         return
-    optimizer = optimizer_of(groups, schedule)
-    everything = [p for _, group in groups for p in group]
-    typical = 0.0
-    method.start(steps, optimizer)
-    teller = Teller(tell, schedule.epochs, len(batches))
-    for epoch in range(schedule.epochs):
-        for x, y in batches.epoch(epoch):
-            for settings in optimizer.param_groups:
-                settings["lr"] = settings["peak"] * schedule.share(step, steps)
-            optimizer.zero_grad(set_to_none=True)
-            value = loss((x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x, y))
-            penalty = method.penalty()
-            total = value if penalty is None else value + penalty
-            if not isfinite(float(total.detach())):
-                raise _diverged(step, steps)
-            total.backward()  # type: ignore[no-untyped-call]
-            norm = float(torch.nn.utils.get_total_norm([p.grad for p in everything if p.grad is not None]))
-            if not isfinite(norm):
-                raise _diverged(step, steps)
-            if typical and norm > schedule.clip * typical:
-                torch._foreach_mul_([p.grad for p in everything if p.grad is not None], schedule.clip * typical / norm)
-                norm = schedule.clip * typical
-            typical = NORM_MEMORY * typical + (1 - NORM_MEMORY) * norm if typical else norm
-            optimizer.step()
-            step += 1
-            after_step()
-            method.after_step(step)
-            teller.hear(step, float(value.detach()), 0.0 if penalty is None else float(penalty.detach()))
-    method.finish()
-
-
-def _diverged(step: int, steps: int) -> EdgelrError:
-    return EdgelrError("training diverged", f"the loss or its gradient is not finite at step {step + 1} of {steps}",
-                       "check that the samples are finite, or lower the learning rate")
+    run = Run(groups, schedule, method, net, schedule.epochs * epoch_steps, seed, world)
+    with torch.random.fork_rng(devices=[]):
+        run.draw_anew()
+        run.agree()
+        keeper = Keeper(checkpoint, run, batches)
+        method.start(run.steps, run.optimizer)
+        keeper.resume()
+        teller = Teller(tell if world.rank == 0 else lambda progress: None, schedule.epochs, epoch_steps, run.step)
+        for epoch in range(run.step // epoch_steps, schedule.epochs):
+            for batch in islice(batches.epoch(epoch), run.step % epoch_steps, None):
+                value, penalty = run.take(batch, loss)
+                after_step()
+                method.after_step(run.step)
+                epoch_ends = run.step % epoch_steps == 0
+                if epoch_ends:
+                    run.agree()
+                keeper.save(epoch_ends)
+                teller.hear(run.step, value, penalty, keeper.note)
+        run.draw_anew()
+        method.finish()
+        run.agree()

@@ -15,7 +15,7 @@ NO_GAIN = 1e-12  # of a matrix' largest singular value: nothing to transfer ener
 
 @dataclass(frozen=True)
 class LrpetSettings:
-    """Projection every ``every`` steps (0: once an epoch is the caller's choice of steps), and at the end.
+    """Projection every ``every`` steps (0: none on the way), and at the end.
 
     ``tail`` is the share of each singular value beyond the rank that a projection leaves; 0 but in the last one. ``energy_transfer``
     keeps a matrix' norm; ``rectify`` projects the weight as batch norm will scale it, and ``inverse_eps`` regularises the way back.
@@ -71,7 +71,7 @@ class Lrpet:
         return None
 
     def after_step(self, step: int) -> None:
-        if step % self.settings.every == 0:
+        if self.settings.every and step % self.settings.every == 0:
             self.project(self.settings.tail)
 
     def finish(self) -> None:

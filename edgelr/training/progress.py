@@ -24,11 +24,12 @@ class Progress:
     seconds: float
     seconds_left: float
     penalty: float = 0.0
+    note: str = ""  # what went wrong beside the training
 
     def __str__(self) -> str:
         where = f"epoch {self.epoch} of {self.epochs}: step {self.step:,} of {self.steps:,}"
         penalty = f" + {self.penalty:.4g}" if self.penalty else ""
-        return f"{where}, loss {self.loss:.4g}{penalty}, {_told(self.seconds_left)} left"
+        return f"{where}, loss {self.loss:.4g}{penalty}, {_told(self.seconds_left)} left{self.note and f' ({self.note})'}"
 
 
 class Teller:
@@ -40,7 +41,7 @@ class Teller:
         self._marks = [(self._begun, step)]
         self._loss, self._penalty, self._heard = 0.0, 0.0, 0
 
-    def hear(self, step: int, loss: float, penalty: float) -> None:
+    def hear(self, step: int, loss: float, penalty: float = 0.0, note: str = "") -> None:
         """A step, counted from 1, is done."""
         self._loss, self._penalty, self._heard = self._loss + loss, self._penalty + penalty, self._heard + 1
         now = time.monotonic()
@@ -49,7 +50,7 @@ class Teller:
         steps, n = self._epochs * self._epoch_steps, self._heard
         left = self._pace(now, step) * (steps - step)
         epoch = (step - 1) // self._epoch_steps + 1
-        self._tell(Progress(epoch, self._epochs, step, steps, self._loss / n, now - self._begun, left, self._penalty / n))
+        self._tell(Progress(epoch, self._epochs, step, steps, self._loss / n, now - self._begun, left, self._penalty / n, note))
         self._loss, self._penalty, self._heard, self._told = 0.0, 0.0, 0, now
         self._marks.append((now, step))
 

@@ -16,8 +16,9 @@ from edgelr.graph.ops import Add, Mul, Weighted
 from edgelr.quantization import Quantized
 from edgelr.quantization.calibrate import COARSEST_UNIT
 from edgelr.quantization.grids import SMALLEST_SCALE
+from edgelr.quantization.ties import stored_once
 from edgelr.training.batches import Batch, Batches
-from edgelr.training.distill import Outputs, distillation, outputs_of
+from edgelr.training.distill import Outputs, Teacher, distillation, outputs_of
 from edgelr.training.fake_run import FakeQuantized
 from edgelr.training.loop import train
 from edgelr.training.progress import Progress
@@ -25,7 +26,6 @@ from edgelr.training.rates import Trial, probed_rate
 from edgelr.training.schedule import Schedule
 from edgelr.vocabulary import Grid
 
-Teacher = Callable[[Tensor], Tensor] | Graph
 SCALE_RATE = 0.01
 LEAST_LOSS = 1e-4  # below which rates fall no further
 PROBES = 4  # batches that tell how far the network is from its teacher
@@ -109,7 +109,7 @@ def trained(fake: FakeQuantized) -> Quantized:
                     weights[node.name] = quantize_weights(op.weight, torch.zeros_like(op.bias), 1.0, fake.weight_max)
                 else:
                     weights[node.name] = quantize_weights(op.weight, op.bias, grids[node.inputs[0]].scale, fake.weight_max, scale)
-    return Quantized(graph, grids, weights, q.kept)
+    return Quantized(graph, grids, stored_once(graph, weights), q.kept)
 
 
 def _as_written(op: Op, was: Op) -> Op:

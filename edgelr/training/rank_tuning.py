@@ -1,11 +1,13 @@
 """Training for low ranks as Rank-Tuning does it: a nuclear norm that grows, and projections to a low rank on the way.
 
-Maison, du Mas des Bourboux and Courtat, arXiv 2310.12688 ("NR" and "HLRA"), on the gate matrices of recurrent layers there; on any layer here.
+Maison, du Mas des Bourboux and Courtat, arXiv 2310.12688 ("NR" and "HLRA"): there on the gate matrices of recurrent layers, here on any
+layer's.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -13,46 +15,52 @@ from torch import Tensor
 from edgelr.factorize import max_rank
 from edgelr.training.method import Matrix
 
-RAMP = (0.1, 0.5)  # shares of all steps: epochs 5 and 25 of 50, as the authors' code has them for their largest network
-WEIGHT = 1e-3  # of the nuclear norm, as there
-PROJECTIONS = 5  # in one training, as there: every tenth of 50 epochs
-REFRESH = 4  # steps; four matrices of 384 x 128 take 12 ms of SVD, a step of their GRU 95 ms (one x86-64 core)
+
+@dataclass(frozen=True)
+class RankTuningSettings:
+    """``weight`` of the sum of nuclear norms; it grows from 0 at the first of ``ramp`` to its whole at the second (shares of all steps).
+
+    Every ``every`` steps each matrix is cut to its rank; 0: never; None: ``projections`` times in all, the last one at the end left out.
+    The norms' gradients are renewed every ``refresh`` steps: four matrices of 384 x 128 take 12 ms of SVD, a step of their GRU 95 ms (one
+    core). The other defaults are those of the authors' code for their largest network: 50 epochs, ramp from 5 to 25, cut every 10.
+    """
+
+    weight: float = 1e-3
+    ramp: tuple[float, float] = (0.1, 0.5)
+    every: int | None = None
+    projections: int = 5
+    refresh: int = 4
 
 
 class RankTuning:
-    """Implements ``Method``: weight * ramp * the sum of the matrices' nuclear norms, and every ``every`` steps each matrix cut to its rank.
+    """A ``Method``: the sum of the matrices' nuclear norms beside the loss, and each matrix cut to its rank now and then.
 
-    ``ramp`` are two shares of all steps: 0 until the first, then linearly up to 1 at the second. ``every`` 0 projects never, None
-    ``PROJECTIONS`` times in all. Nothing is projected after the last step: ranks are chosen then.
-
-    The gradient of a nuclear norm is U V^T of the matrix's SVD, renewed every ``refresh`` steps and after every projection. In between the
-    penalty is the linear function that this gradient spans: never more than the norm itself, and equal to it where ``refresh`` is 1.
+    After the last step nothing is cut: ranks are chosen then. The gradient of a nuclear norm is U V^T of the matrix's SVD. Between two
+    renewals the penalty is the linear function that this gradient spans: never more than the norm, and equal to it where it is renewed
+    each step.
     """
 
-    def __init__(
-        self, matrices: Sequence[Matrix], weight: float = WEIGHT, ramp: tuple[float, float] = RAMP, every: int | None = None,
-        refresh: int = REFRESH,
-    ) -> None:
-        self.matrices, self.weight, self.ramp, self.every, self.refresh = tuple(matrices), weight, ramp, every, refresh
-        self._steps = self._done = 0
+    def __init__(self, matrices: Sequence[Matrix], settings: RankTuningSettings | None = None) -> None:
+        self.matrices, self.settings = tuple(matrices), settings or RankTuningSettings()
+        self.steps = self.step = self.every = 0
         self._polar: dict[str, Tensor] = {}
 
     def start(self, steps: int, optimizer: torch.optim.Optimizer) -> None:
-        self._steps, self._done, self._polar = steps, 0, {}
-        if self.every is None:
-            self.every = max(1, steps // PROJECTIONS)
+        own = self.settings
+        self.steps, self.step, self._polar = steps, 0, {}
+        self.every = max(1, ceil(steps / own.projections)) if own.every is None else own.every
 
     def penalty(self) -> Tensor | None:
-        share = self.weight * ramp_at(self._done / max(1, self._steps), self.ramp)
-        if not share or not self.matrices:
+        weight = self.settings.weight * ramp_at(self.step / max(1, self.steps), self.settings.ramp)
+        if not weight or not self.matrices:
             return None
-        if not self._polar or self._done % self.refresh == 0:
+        if not self._polar or self.step % self.settings.refresh == 0:
             self._polar = {matrix.name: polar(matrix.view()) for matrix in self.matrices}
-        return share * torch.stack([(self._polar[matrix.name] * matrix.view()).sum() for matrix in self.matrices]).sum()
+        return weight * torch.stack([(self._polar[matrix.name] * matrix.view()).sum() for matrix in self.matrices]).sum()
 
     def after_step(self, step: int) -> None:
-        self._done = step
-        if self.every and step % self.every == 0 and step < self._steps:
+        self.step = step
+        if self.every and step % self.every == 0 and step < self.steps:
             for matrix in self.matrices:
                 matrix.write(truncated(matrix.view(), matrix.rank))
             self._polar = {}
@@ -61,10 +69,10 @@ class RankTuning:
         pass
 
     def state(self) -> Mapping[str, Tensor]:
-        return {"done": torch.tensor(self._done)} | {f"polar.{name}": value for name, value in self._polar.items()}
+        return {"step": torch.tensor(self.step)} | {f"polar.{name}": value for name, value in self._polar.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        self._done = int(state["done"])
+        self.step = int(state["step"])
         self._polar = {name.removeprefix("polar."): value for name, value in state.items() if name.startswith("polar.")}
 
 
@@ -81,16 +89,18 @@ def polar(matrices: Tensor) -> Tensor:
     """U V^T of each of ``matrices`` [groups, m, n], over its singular values above rounding: a subgradient of the nuclear norm."""
     u, s, vh = torch.linalg.svd(matrices.detach(), full_matrices=False)
     kept = s > s[..., :1] * torch.finfo(s.dtype).eps * max(matrices.shape[-2:])
-    return (u * kept.unsqueeze(-2)) @ vh
+    result: Tensor = (u * kept.unsqueeze(-2)) @ vh
+    return result
 
 
 @torch.no_grad()
 def truncated(matrices: Tensor, rank: int) -> Tensor:
     """The nearest matrices [groups, m, n] of this rank, by truncated SVD in float64."""
     u, s, vh = torch.linalg.svd(matrices.detach().double(), full_matrices=False)
-    return ((u[..., :rank] * s[..., None, :rank]) @ vh[..., :rank, :]).to(matrices.dtype)
+    result: Tensor = (u[..., :rank] * s[..., None, :rank]) @ vh[..., :rank, :]
+    return result.to(matrices.dtype)
 
 
-def at_share(matrices: Sequence[Matrix], share: float) -> tuple[Matrix, ...]:
-    """The matrices with their rank set to this share of full rank, at least 1. The authors projected to 0.13 of it (20 of 150)."""
-    return tuple(replace(m, rank=max(1, round(share * max_rank(m.weight.shape, m.scheme, m.groups)))) for m in matrices)
+def of_rank(matrices: Sequence[Matrix], rank: int) -> tuple[Matrix, ...]:
+    """The matrices, each to be cut to this rank, or left whole where its own is no higher. The authors took 20 for gates of 150 units."""
+    return tuple(replace(m, rank=min(rank, max_rank(m.weight.shape, m.scheme, m.groups))) for m in matrices)

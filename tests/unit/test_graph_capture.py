@@ -109,7 +109,7 @@ def test_rerun_computes_what_a_full_run_would() -> None:
     graph, x = capture(net, (3, 8, 8)), torch.randn(2, 3, 8, 8)
     other = capture(Fn(lambda s, x: s.b(x), b=nn.Conv2d(3, 4, 1)), (3, 8, 8)).nodes[0].op
     with torch.no_grad():
-        again = rerun(graph, all_values(graph, x), "b", other)
+        again = rerun(graph, all_values(graph, x), {"b": other})
         assert torch.equal(again, run(graph.with_ops({"b": other}), x))
         assert not torch.equal(again, run(graph, x))
 

@@ -1,0 +1,63 @@
+"""--train auto: the recipe that suits a budget, a network and a time, by rules that benchmarks have shown. Rules are data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgelr.pipeline.settings import TrainName
+from edgelr.pipeline.source import Source
+
+Kind = Literal["conv", "recurrent", "linear"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a choice goes by: the share of parameters or MACs that the plan keeps, the kind of network, whether there are labels, how many
+    epochs there is time for, and whether anything is factorised."""
+
+    kept: float
+    kind: Kind
+    labels: bool
+    epochs: int
+    factorised: bool
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``recipe`` where the facts are within all bounds: ``kept`` at most, ``epochs`` at least, the kind among ``kinds``."""
+
+    recipe: TrainName
+    why: str
+    evidence: str
+    kept: float = 1.0
+    epochs: int = 1
+    kinds: tuple[Kind, ...] = ("conv", "recurrent", "linear")
+
+
+# The first rule that holds decides. ``evidence`` is the page that shows it.
+RULES = (
+    Rule("bsr", "the plan keeps little, and weights trained towards its ranks lose least when they are cut", "docs/training.md", 0.3, 8,
+         ("conv",)),
+    Rule("finetune", "fine-tuning the factors wins back most of what cutting lost", "docs/training.md"),
+)  # fmt: skip
+
+
+def decided(facts: Facts) -> tuple[TrainName, str]:
+    """A recipe, or "none", and a sentence why."""
+    if not facts.factorised:
+        return "none", "the plan leaves the network as it is: there is nothing to train back"
+    for rule in RULES:
+        if facts.kept <= rule.kept and facts.epochs >= rule.epochs and facts.kind in rule.kinds:
+            found = f"keeps {facts.kept:.0%}, {facts.kind} network, time for {facts.epochs} epochs"
+            return rule.recipe, f"auto: {rule.why} ({found}; {rule.evidence})"
+    return "none", f"auto: there is time for {facts.epochs} epochs, which is too short to train"
+
+
+def kind_of(source: Source) -> Kind:
+    """The kind of layer that has the most parameters."""
+    of: dict[Kind, int] = {"conv": 0, "recurrent": 0, "linear": 0}
+    for layer in source.layers:
+        kind: Kind = "conv" if layer.kind in ("conv1d", "conv2d") else "recurrent" if layer.kind == "recurrent" else "linear"
+        of[kind] += layer.params
+    return max(of, key=lambda k: of[k])

@@ -1,0 +1,115 @@
+"""How a network is going to be trained: by which recipe, for how long, on which samples, and by which loss. Told before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from edgelr.data import Split
+from edgelr.errors import UsageError
+from edgelr.pipeline.auto import Facts, decided, kind_of
+from edgelr.pipeline.job import Job
+from edgelr.pipeline.lessons import batches_of, loss_of, parts_of
+from edgelr.pipeline.pace import epochs_for
+from edgelr.pipeline.planning import Planned
+from edgelr.pipeline.prepare import counted_costs
+from edgelr.pipeline.recipes import Recipe, RecipeName, Rows, suited
+from edgelr.pipeline.settings import TOWARDS_RANKS, TrainName
+from edgelr.pipeline.source import Source
+from edgelr.vocabulary import Plan
+
+TRAIN_MACS = 2e14  # what training spends unasked: some two hours at the 30 GMAC/s of one x86-64 core in float32
+EPOCHS = (2, 20)
+
+
+@dataclass(frozen=True)
+class Course:
+    """``why`` says why this recipe. ``train`` is trained on, ``held`` judges: both are of training data, never of the test part."""
+
+    recipe: Recipe
+    why: str
+    epochs: int
+    train: Split
+    held: Split
+    held_name: str
+
+    @property
+    def epochs_before(self) -> int:
+        return self.recipe.epochs_before(self.epochs)
+
+
+def course_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = None) -> Course | str:
+    """The course of ``--train`` towards a plan, or why ``auto`` doesn't train. ``begun``: recipe, why and epochs of an interrupted run.
+
+    Raises UsageError where what was asked can't be done.
+    """
+    settings, source, plan = job.settings, job.source, planned.product.plan
+    if job.data.train is None:
+        return "nothing was trained: there is no train part (add x_train to the data)"
+    train, held, held_name = parts_of(job.data, settings.seed)
+    if begun is not None:
+        recipe, why, epochs = begun
+        return Course(suited(cast(RecipeName, recipe), source), why, epochs, train, held, held_name)
+    name, why = settings.train, f"asked for (--train {settings.train})"
+    epochs = _epochs(job, planned, suited("finetune" if name == "auto" else cast(RecipeName, name), source), train)
+    if name == "auto":
+        kind, factorised = kind_of(source), bool(plan.factorised())
+        name, why = decided(Facts(kept_share(source, plan), kind, train.y is not None, epochs, factorised))
+        if name == "none":
+            return why
+        if name in TOWARDS_RANKS and any(c.share for c in plan.factorised().values()):
+            name, why = "finetune", "auto: factors in common are fine-tuned, and not trained towards"
+        if settings.time and name != "finetune":  # its steps take longer than those of the factors
+            epochs = _epochs(job, planned, suited(cast(RecipeName, name), source), train)
+            name = name if epochs >= least_epochs(name) else "finetune"
+    if epochs < least_epochs(name):
+        raise UsageError(
+            f"{epochs} epochs are too few for --train {name}",
+            f"it takes {least_epochs(name)} at least" + (f"; --time {settings.time} is enough for {epochs}" if settings.time else ""),
+            "give more time, or --train finetune" if name != "finetune" else "give more time, or a smaller train part",
+        )
+    if name != "finetune" and not plan.factorised():
+        raise UsageError(
+            f"there is nothing for --train {name} to compress",
+            "the plan that meets the budget leaves every layer as it is",
+            "give a tighter budget, or --train finetune to train the network as it is",
+        )
+    return Course(suited(cast(RecipeName, name), source), why, epochs, train, held, held_name)
+
+
+def least_epochs(name: TrainName) -> int:
+    """A recipe of two parts needs an epoch for each."""
+    return 1 if name == "finetune" else 2
+
+
+def _epochs(job: Job, planned: Planned, recipe: Recipe, train: Split) -> int:
+    """As many as were asked for, or as suit; within the time allowed, which is measured."""
+    settings, source = job.settings, job.source
+    wanted = settings.epochs or suitable_epochs(len(train), source.macs)
+    if not settings.time:
+        return wanted
+    batches, loss = batches_of(settings, train), loss_of(settings, source)
+    cut = planned.product.model
+    within, epoch_s = epochs_for(settings.seconds, source, planned.product.plan, cut, recipe, batches, loss, rows_of(recipe, planned))
+    job.log.say(f"training: an epoch takes up to {epoch_s:.3g} s, so --time {settings.time} is enough for {within}")
+    return min(within, settings.epochs or max(wanted, EPOCHS[1]))
+
+
+def rows_of(recipe: Recipe, planned: Planned) -> Rows | None:
+    """What learning-compression chooses from: the search's own table and limits."""
+    if recipe.name != "lc":
+        return None
+    assert planned.prepared is not None
+    fitting = planned.prepared.fitting
+    return Rows(fitting.table(), fitting.working_limits(), fitting.bases())
+
+
+def suitable_epochs(samples: int, macs: int | None) -> int:
+    """As many epochs as ``TRAIN_MACS`` pay for (a step takes some three runs, and one of the teacher), within ``EPOCHS``."""
+    return max(EPOCHS[0], min(EPOCHS[1], int(TRAIN_MACS / (4 * samples * max(1, macs or 1)))))
+
+
+def kept_share(source: Source, plan: Plan) -> float:
+    """What a plan leaves of the network: the smaller of its shares of parameters and of MACs."""
+    whole, left = counted_costs(source, Plan()), counted_costs(source, plan)
+    return min(left[k] / max(1.0, whole[k]) for k in whole if whole[k])

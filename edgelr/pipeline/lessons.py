@@ -1,0 +1,60 @@
+"""What training in float works on: its samples, in batches, and the loss."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor, nn
+
+from edgelr.data import Data, Split
+from edgelr.errors import UsageError
+from edgelr.pipeline.recipes import LossOf
+from edgelr.pipeline.settings import Settings
+from edgelr.pipeline.source import Source
+from edgelr.training import Batch, Shuffled, augmentation, forward_of, outputs_of, supervised
+
+BATCH = 64
+BATCHES_MIN = 16  # of an epoch: a few samples are taken in smaller batches
+BATCH_MIN = 2  # batch norm has no statistics of one sample
+HELD = 0.1  # of the train part, where there is no validation part to judge by
+
+
+def check_recipe(settings: Settings, data: Data) -> None:
+    """Raises UsageError where there is nothing to train on; ``auto`` may do without."""
+    if settings.train in ("none", "auto"):
+        return
+    if data.train is None:
+        raise UsageError(
+            "there is nothing to train on", f"--train {settings.train} needs a train part", "add x_train to the data, or leave --train out"
+        )
+    if len(data.train) < BATCH_MIN + 1:
+        raise UsageError("there is nothing to train on", f"the train part has {len(data.train)} samples", "give more, or leave --train out")
+
+
+def parts_of(data: Data, seed: int) -> tuple[Split, Split, str]:
+    """What is trained on, what judges training, and that part's name: validation, or a tenth of the train part that is kept from it."""
+    assert data.train is not None
+    if data.validation is not None:
+        return data.train, data.validation, "validation"
+    order = np.random.default_rng(seed).permutation(len(data.train))
+    held = max(1, round(HELD * len(order)))
+    return data.train.take(np.sort(order[held:])), data.train.take(np.sort(order[:held])), "held out of train"
+
+
+def batches_of(settings: Settings, train: Split) -> Shuffled:
+    size = min(len(train), max(BATCH_MIN, min(BATCH, len(train) // BATCHES_MIN)))
+    augment = augmentation(train.sample_shape) if settings.augment == "crop-flip" else None
+    return Shuffled(train.x, train.y, size, settings.seed, augment)
+
+
+def loss_of(settings: Settings, source: Source) -> LossOf:
+    """The loss of a network: cross entropy to labels and distillation from the source, alone where there are no labels."""
+    teacher = forward_of(copy.deepcopy(source.folded).eval())
+    outputs = outputs_of(source.graph)
+
+    def of(net: nn.Module) -> Callable[[Batch], Tensor]:
+        return supervised(forward_of(net), teacher, outputs, weight=settings.distill)
+
+    return of

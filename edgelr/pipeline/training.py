@@ -1,0 +1,196 @@
+"""--train: the chosen network trained in float: whole towards its plan, then in its factors. What is better on held-out samples is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor, nn
+
+from edgelr.errors import EdgelrError
+from edgelr.factorize import skeleton
+from edgelr.graph import Graph
+from edgelr.pipeline.course import Course, course_of, rows_of
+from edgelr.pipeline.job import Job
+from edgelr.pipeline.lesson import Lesson, loaded
+from edgelr.pipeline.metrics import metric_of
+from edgelr.pipeline.planning import REFITS, Planned, measured, respelled
+from edgelr.pipeline.produce import Product, outputs_of, written
+from edgelr.pipeline.recapture import graph_of
+from edgelr.pipeline.recipes import Recipe, factorised
+from edgelr.pipeline.settings import SCHEMES, TOWARDS_RANKS
+from edgelr.pipeline.source import Source, inspect
+from edgelr.pipeline.unfinished import Unfinished
+from edgelr.report import RankChange, TrainingStage
+from edgelr.training import Progress, call
+from edgelr.training.lc import LearningCompression
+from edgelr.vocabulary import Plan, Score
+
+RECHOICES = 6  # of learning-compression's plan, where it is over a budget as written or measured
+SLOWER = 0.1  # of the learning rate, after training diverged
+NAMES = {"whole": "training at full rank", "factors": "fine-tuning"}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What ``--train`` did: its stages in order, and what a user should know of them. ``used``: whether its weights are in the result."""
+
+    stages: tuple[TrainingStage, ...] = ()
+    notes: tuple[str, ...] = ()
+    used: bool = False
+
+
+@dataclass
+class Trainer:
+    """A course under way: its stages so far."""
+
+    job: Job
+    course: Course
+    unfinished: Unfinished
+    stages: list[TrainingStage] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def score(self, graph: Graph) -> Score:
+        """Of a float graph, on held-out samples of training data."""
+        held, settings = self.course.held, self.job.settings
+        metric = metric_of("agreement" if held.y is None and ":" not in settings.metric else settings.metric, held)
+        return metric.score(outputs_of(graph, held), held.y, outputs_of(self.job.source.graph, held), self.course.held_name)
+
+    def trained(self, part: str, lesson: Lesson) -> tuple[Mapping[str, Tensor], Plan, Progress | None, Progress | None]:
+        """The lesson's result, and its first and last word. Where it diverges it is begun again at a tenth of the rate, once."""
+        log, heard = self.job.log, list[Progress]()
+
+        def tell(progress: Progress) -> None:
+            heard.append(progress)
+            log.say(f"{NAMES[part]}: {progress}")
+
+        lesson = replace(lesson, tell=tell, checkpoint=self.unfinished.checkpoint(part))
+        try:
+            state, plan = call(lesson)
+        except EdgelrError as error:
+            if error.what != "training diverged":
+                raise
+            recipe = lesson.recipe
+            slower = replace(recipe, rate=SLOWER * recipe.rate, rate_before=SLOWER * recipe.rate_before)
+            self.notes.append(f"{NAMES[part]} diverged, and was begun again at a tenth of the learning rate")
+            log.say(f"note: {self.notes[-1]}")
+            heard.clear()
+            state, plan = call(replace(lesson, recipe=slower, checkpoint=self.unfinished.checkpoint(f"{part}-slower")))
+        return state, plan, heard[0] if heard else None, heard[-1] if heard else None
+
+    def stage(self, part: str, lesson: Lesson, before: Graph, after: Graph, start: float, words: tuple[Progress | None, ...],
+              ranks: tuple[RankChange, ...] = ()) -> None:  # fmt: skip
+        first, last = (None if w is None else w.loss for w in words)
+        name = "finetune" if part == "factors" else self.course.recipe.name
+        self.stages.append(TrainingStage(
+            NAMES[part], name, self.course.why, lesson.epochs, len(self.course.train), time.perf_counter() - start, first, last,
+            self.score(before), self.score(after), ranks,
+        ))  # fmt: skip
+
+    def whole(self, planned: Planned) -> tuple[Source, Plan]:
+        """The network trained towards the plan, and the plan that is left: for lc its own, within every budget as written and measured."""
+        job, course, plan, start = self.job, self.course, planned.product.plan, time.perf_counter()
+        rows = rows_of(course.recipe, planned)
+        lesson = replace(self.lesson(plan, course.epochs_before), rows=rows)
+        job.log.say(f"{NAMES['whole']} ({course.recipe.name}): {lesson.epochs} epochs of {len(course.train):,} samples")
+        state, chosen, *words = self.trained("whole", lesson)
+        source = inspect(job.source.name, loaded(job.source.plain, state), job.source.shape)
+        if rows is not None:
+            chosen = self.within(planned, source, chosen, course.recipe)
+        changes = [n for n in {**plan.factorised(), **chosen.factorised()} if plan[n] != chosen[n]]
+        ranks = tuple(RankChange(n, str(plan[n]), str(chosen[n])) for n in changes)
+        self.stage("whole", lesson, job.source.graph, source.graph, start, tuple(words), ranks)
+        return source, chosen
+
+    def within(self, planned: Planned, source: Source, plan: Plan, recipe: Recipe) -> Plan:
+        """Learning-compression's plan, chosen again below what it was over as written and measured; else the search's, which holds."""
+        assert planned.prepared is not None
+        fitting = planned.prepared.fitting
+        for _ in range(RECHOICES):
+            over = fitting.over(plan)
+            if not over:
+                return plan
+            self.job.log.say(f"the plan of lc is over {', '.join(over)} as written and measured: choosing again")
+            rows = rows_of(recipe, planned)
+            assert rows is not None
+            method = LearningCompression(loaded(source.plain, source.plain.state_dict()), rows.table, rows.limits, rows.base, recipe.lc)
+            method.finish()
+            plan = method.plan
+        self.notes.append("lc found no plan within the budget as measured: the search's plan was taken")
+        return planned.product.plan
+
+    def factors(self, source: Source, plan: Plan, cut: nn.Module, before: Graph) -> tuple[nn.Module, Graph]:
+        """A factorised network after fine-tuning, and its graph."""
+        job, course, start = self.job, self.course, time.perf_counter()
+        lesson = replace(
+            self.lesson(plan, course.epochs - course.epochs_before), cut=cut.state_dict(), plain=source.plain.state_dict()
+        )
+        job.log.say(f"{NAMES['factors']}: {lesson.epochs} epochs of {len(course.train):,} samples")
+        state, _, *words = self.trained("factors", lesson)
+        net = loaded(skeleton(job.source.folded, plan), state)
+        graph = graph_of(net, plan, source.shape)
+        self.stage("factors", lesson, before, graph, start, tuple(words))
+        return net, graph
+
+    def lesson(self, plan: Plan, epochs: int) -> Lesson:
+        return Lesson(self.job.settings, plan, self.course.recipe, epochs, source=self.job.source, train=self.course.train)
+
+
+def trained_network(job: Job, dense: Product, planned: Planned, unfinished: Unfinished) -> tuple[Planned, Training]:
+    """The planned network after training as ``--train`` asks, and what training was. Never sees validation samples but to be judged.
+
+    Raises UsageError where there is nothing to train by that recipe, or no time to.
+    """
+    settings, log = job.settings, job.log
+    if settings.train == "none":
+        return planned, Training()
+    with log.stage("train"):
+        course = course_of(job, planned, unfinished.course())
+        if isinstance(course, str):
+            log.say(f"--train auto: {course}")
+            return planned, Training(notes=(course,))
+        log.say(f"training by {course.recipe.name}: {course.why}")
+        unfinished.keep(planned.fitted, job.source.name, job.source.shape, (course.recipe.name, course.why, course.epochs))
+        trainer = Trainer(job, course, unfinished)
+        untrained = planned.product.graph
+        source, plan, cut, graph = job.source, planned.product.plan, planned.product.model, untrained
+        if course.recipe.name in TOWARDS_RANKS:
+            source, plan = trainer.whole(planned)
+            cut, _ = factorised(source, plan, lambda: list(job.calibration), SCHEMES)
+            graph = graph_of(cut, plan, source.shape)
+        candidates = [(planned.product.model, untrained, planned.product.plan), (cut, graph, plan)]
+        if course.epochs > course.epochs_before:
+            candidates.append((*trainer.factors(source, plan, cut, graph), plan))
+        model, best, plan = kept(trainer, candidates)
+        if best is untrained:
+            return planned, Training(tuple(trainer.stages), tuple(trainer.notes))
+    return finished(job, dense, planned, model, best, plan), Training(tuple(trainer.stages), tuple(trainer.notes), True)
+
+
+def kept(trainer: Trainer, candidates: list[tuple[nn.Module, Graph, Plan]]) -> tuple[nn.Module, Graph, Plan]:
+    """The network that is best on held-out samples, the last of those as good; told where that isn't the one that was trained most."""
+    scores = [trainer.score(graph) for _, graph, _ in candidates]
+    best = max(range(len(scores)), key=lambda i: (scores[i].value, i))
+    if best < len(scores) - 1:
+        names = ("as it was before training", "as it was before fine-tuning")
+        told = f"{scores[-1].metric} on {scores[-1].split} is {scores[best].value:.1%} so, and {scores[-1].value:.1%} after training"
+        trainer.notes.append(f"the network is kept {names[best]}: {told}")
+        trainer.job.log.say(f"note: {trainer.notes[-1]}")
+    return candidates[best]
+
+
+def finished(job: Job, dense: Product, planned: Planned, model: nn.Module, graph: Graph, plan: Plan) -> Planned:
+    """The trained network in its files, measured; one that is over a latency budget by noise is measured again."""
+    fitting = planned.prepared.fitting if planned.prepared else None
+    same = plan == planned.product.plan
+    precision = planned.precision if same or fitting is None else fitting.precision
+    product, tried = written(plan, model, graph, job.source.shape, job.calibration, job.settings, precision), planned.tried
+    if not same:
+        product, precision, tried = respelled(job, product, precision, dense.files)
+    for _ in range(REFITS):
+        latency = measured(job, dense, product)
+        if fitting is None or not fitting.still_over(plan, latency):
+            break
+    fitted = replace(planned.fitted, plan=plan) if planned.fitted else None
+    return replace(planned, product=product, precision=precision, measured=latency, tried=tried, fitted=fitted)

@@ -1,0 +1,249 @@
+"""The papers' methods on CIFAR-10 (JPEG copy) at equal MACs, epochs, data and start.
+
+    OMP_NUM_THREADS=1 python tools/bench_papers.py resnet20 --cache FOLDER --out docs/benchmarks/papers-resnet20.md
+
+NET is resnet14 (three seeds of every method), resnet20, resnet32 or vgg16. Every method gets the same epochs from the same trained network:
+plans are chosen and rates were tried on held-out training images, the last epoch is reported on the test file. What is finished is kept:
+the same command goes on. FOLDER holds the decoded images, the dense networks that are trained here, and the files of every cell.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from bench_table import Cells, need, parser, publish, table, tell
+from papers_data import BATCH, Cifar, Draws, Images, base, normalised, read
+from papers_plans import SCHEMES, Ready, accuracy, ready
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgelr.devices import measure, open_session
+from edgelr.graph import capture
+from edgelr.pipeline.files import write
+from edgelr.pipeline.precision import Precision
+from edgelr.pipeline.produce import run_file
+from edgelr.pipeline.recipes import Recipe, factorised, trained_whole, tuned
+from edgelr.quantization import observe
+from edgelr.training import Batch, BsrSettings, LcSettings, LrpetSettings
+from edgelr.vocabulary import Format, Plan
+
+FILES = ("data/cifar10_train_jpeg.npz", "data/cifar10_test_jpeg.npz", "models/resnet_cifar.py", "models/resnet20_cifar10.safetensors",
+         "models/vgg_cifar.py", "models/vgg16_cifar10.safetensors")  # fmt: skip
+FORMATS: tuple[Format, ...] = ("tflite", "onnx")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network's table. ``images`` an epoch, drawn anew each time from 45,000; ``tested`` images of the test file."""
+
+    shares: tuple[float, ...]
+    epochs: int
+    images: int
+    seeds: int = 1
+    tested: int = 10_000
+    plans_scored: int = 100
+
+
+JOBS = {
+    "resnet14": Job((0.25,), 4, 10_000, seeds=3),
+    "resnet20": Job((0.4, 0.25, 0.15), 6, 10_000),
+    "resnet32": Job((0.25,), 4, 10_000),
+    "vgg16": Job((0.15, 0.05), 2, 10_000, tested=4_000, plans_scored=64),
+}
+METHODS = ("dense", "uniform", "energy", "beam", "bsr", "lc", "lrpet", "lrpet+beam", "joint")
+SAID = {
+    "dense": "dense, trained on",
+    "uniform": "uniform ranks",
+    "energy": "ranks by energy",
+    "beam": "beam search alone",
+    "bsr": "BSR: beam search, modified stable rank",
+    "lc": "learning-compression",
+    "lrpet": "LRPET at uniform ranks",
+    "lrpet+beam": "LRPET at beam search's ranks",
+    "joint": "joint decomposition",
+}
+RECIPES = {
+    "finetune": Recipe(rate=0.03),
+    "bsr": Recipe("bsr", rate=0.03, rate_before=0.02, bsr=BsrSettings(weight=5.0, exponent=1, refresh=20)),
+    "lc": Recipe("lc", rate=0.03, rate_before=0.02, lc=LcSettings(steps=10, first=5.0, last=50.0)),
+    "lrpet": Recipe("lrpet", rate=0.03, rate_before=0.05, lrpet=LrpetSettings(every=20)),
+}
+
+
+def loss_of(net: nn.Module) -> Callable[[Batch], Tensor]:
+    """Cross entropy with the labels, the network in bfloat16."""
+
+    def loss(batch: Batch) -> Tensor:
+        x, y = batch
+        assert y is not None
+        with torch.autocast("cpu", torch.bfloat16):
+            made = net(x)
+        return F.cross_entropy(made.float(), y)
+
+    return loss
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that cells of one network share."""
+
+    name: str
+    job: Job
+    cifar: Cifar
+    ready: Ready
+    cache: Path
+
+    def batches(self, seed: int) -> Draws:
+        return Draws(self.cifar.train, self.job.images, seed)
+
+    def split(self, images: Images) -> tuple[list[Tensor], list[Tensor]]:
+        x, y = torch.from_numpy(images.x), torch.from_numpy(images.y)
+        return [normalised(b) for b in x.split(BATCH)], list(y.split(BATCH))
+
+    def scores(self, net: nn.Module) -> dict[str, float]:
+        parts = {"held_out": self.cifar.selection, "test": self.cifar.test.first(self.job.tested)}
+        return {part: accuracy(net, *self.split(images)) for part, images in parts.items()}
+
+
+def trained(bench: Bench, method: str, share: float, seed: int) -> dict[str, Any]:
+    """One cell: plan, train, truncate, fine-tune, put on the integer grid, write; scores of each stage."""
+    source, batches, epochs = bench.ready.source, bench.batches(seed), bench.job.epochs
+    recipe = RECIPES.get(method.partition("+")[0], RECIPES["finetune"])
+    cell: dict[str, Any] = {"recipe": repr(recipe)}
+
+    def told(progress: Any) -> None:
+        tell(f"{bench.name} {share} {method} {seed}: {progress}")
+
+    start = time.perf_counter()
+    plan = planned(bench, method, share)
+    cell["plan_s"] = time.perf_counter() - start
+    start = time.perf_counter()
+    before = recipe.epochs_before(epochs)
+    if before:
+        source, plan = trained_whole(source, plan, recipe, batches, before, loss_of, bench.ready.rows(share), told)
+        cell["before"] = bench.scores(source.folded)
+    cell["whole_s"], start = time.perf_counter() - start, time.perf_counter()
+    net, _ = factorised(source, plan, lambda: bench.ready.calibration, SCHEMES)
+    cell["truncated"] = bench.scores(net)
+    after = replace(batches, seed=seed + 1_000) if before else batches
+    net = tuned(net, source, recipe, after, epochs - before, loss_of, told)
+    cell["tuned_s"] = time.perf_counter() - start
+    cell |= {"final": bench.scores(net), "macs": bench.ready.macs(plan), "params": bench.ready.params(plan), "plan": text(plan)}
+    cell["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return cell | written(bench, net, f"{method}-{share}-{seed}")
+
+
+def planned(bench: Bench, method: str, share: float) -> Plan:
+    """The ranks that a method starts from."""
+    if method == "dense":
+        return Plan()
+    by = {"bsr": "beam", "lrpet": "uniform", "lrpet+beam": "beam", "lc": "energy"}.get(method, method)
+    kept: dict[tuple[str, float], Plan] = PLANS
+    if (by, share) not in kept:
+        kept[by, share] = bench.ready.plan(by, share, bench.job.plans_scored)
+    return kept[by, share]
+
+
+PLANS: dict[tuple[str, float], Plan] = {}
+
+
+def text(plan: Plan) -> str:
+    return ", ".join(f"{name} {choice}" for name, choice in plan.factorised().items())
+
+
+def written(bench: Bench, net: nn.Module, name: str) -> dict[str, Any]:
+    """The network's files, kept in the cache; their bytes, and the test accuracy of the .tflite in LiteRT."""
+    graph = capture(net, (3, 32, 32))
+    quantized = Precision().quantized(graph, observe(graph, bench.ready.calibration), FORMATS)
+    files = write(quantized)
+    for format, data in files.items():
+        path = bench.cache / "files" / bench.name / f"{name}.{format}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    tested = bench.cifar.test.first(bench.job.tested)
+    outputs = run_file(files["tflite"], "tflite", tested.split(), graph)
+    right = float((outputs.argmax(1) == tested.y).mean())
+    return {"int8": right, "bytes": {f: len(d) for f, d in files.items()}}
+
+
+def timed(bench: Bench, keys: list[str]) -> dict[str, Any]:
+    """Every cell's files measured side by side with the dense network's: median ms, and the ratio to dense with its interval."""
+    result: dict[str, Any] = {}
+    for format in FORMATS:
+        folder = bench.cache / "files" / bench.name
+        sessions = {key: open_session((folder / f"{key}.{format}").read_bytes(), format) for key in keys}
+        taken = measure(sessions, on="host", rounds=30)
+        dense = next(k for k in keys if k.startswith("dense"))
+        ratios = {k: taken.ratio(k, dense) for k in keys}
+        result[format] = {k: [taken[k].median, r.median, r.low, r.high] for k, r in ratios.items()}
+        for session in sessions.values():
+            session.close()
+    return result
+
+
+def main() -> None:
+    options = parser(__doc__, "papers-NET")
+    options.add_argument("net", choices=sorted(JOBS))
+    options.add_argument("--cache", type=Path, required=True, help="folder for decoded images, trained networks and files")
+    options.add_argument("--methods", default=",".join(METHODS), help="which rows; those of other runs are kept")
+    chosen = options.parse_args()
+    need(chosen.shared, *FILES)
+    torch.set_num_threads(1)
+    job = JOBS[chosen.net]
+    if chosen.quick:
+        job = replace(job, shares=job.shares[:1], epochs=2, images=512, seeds=min(job.seeds, 2), tested=256, plans_scored=16)
+    cells = Cells(chosen.out, {"net": chosen.net, "job": vars(job), "torch": torch.__version__})
+    cifar = read(chosen.shared, chosen.cache)
+    net = base(chosen.net, chosen.shared, chosen.cache, cifar)
+    methods = [m for m in METHODS if m in chosen.methods.split(",")]
+    wanted = [(m, share if m != "dense" else 1.0, seed) for share in job.shares for m in methods for seed in range(job.seeds)]
+    wanted = list(dict.fromkeys(wanted))
+    bench = Bench(chosen.net, job, cifar, ready(chosen.net, net, cifar), chosen.cache)
+    if "start" not in cells.done:
+        cells.cell("start", lambda: bench.scores(bench.ready.source.folded) | written(bench, bench.ready.source.folded, "start"))
+    for method, share, seed in wanted:
+        cells.cell(f"{method}-{share}-{seed}", lambda m=method, s=share, n=seed: trained(bench, m, s, n))
+    first = [f"{m}-{s}-0" for m, s, n in wanted if n == 0]
+    times = cells.cell("times " + " ".join(first), lambda: timed(bench, first))
+    report(chosen, job, cells, methods, times)
+
+
+def report(chosen: Any, job: Job, cells: Cells, methods: list[str], times: dict[str, Any]) -> None:
+    dense = cells.done["start"]
+    parts = [
+        f"Start: test accuracy {dense['test']:.2%} in float, {dense['int8']:.2%} in int8. Every row: {job.epochs} epochs of {job.images:,} images drawn "
+        f"anew from 45,000 (shift and flip), batch {BATCH}, SGD with Nesterov's momentum, cosine; rows that train the whole network first use "
+        f"half of them for it. Last epoch reported, on {job.tested:,} test images; ranks chosen on held-out training images. "
+        "int8: the .tflite in LiteRT. ms: LiteRT / ONNX Runtime, one thread, all files of the page side by side."
+    ]
+    for share in job.shares:
+        rows = []
+        for method in methods:
+            own = [cells.done[f"{method}-{share if method != 'dense' else 1.0}-{n}"] for n in range(job.seeds)]
+            one, key = own[0], f"{method}-{share if method != 'dense' else 1.0}-0"
+            ms = " / ".join(f"{times[f][key][0]:.3f} ({times[f][key][1]:.0%})" for f in FORMATS)
+            rows.append((
+                SAID[method], f"{one['macs'] / 1e6:.2f}", f"{one['params'] / 1e3:.1f}",
+                " / ".join(f"{one['bytes'][f] / 1e3:.1f}" for f in FORMATS),
+                spread([c["truncated"]["test"] for c in own]), spread([c["final"]["test"] for c in own]),
+                spread([c["int8"] for c in own]), ms, f"{mean(c['plan_s'] for c in own):.0f} + {mean(c['whole_s'] + c['tuned_s'] for c in own):.0f}",
+            ))  # fmt: skip
+        head = ("method", "MMAC", "k params", "KB .tflite / .onnx", "truncated, %", "test, %", "int8, %", "ms (of dense)", "s: ranks + training")
+        parts += [f"## {share:.0%} of MACs", table(head, rows)]
+    publish(chosen.out, f"The papers' methods at equal MACs and epochs: {chosen.net}", sum(cells.seconds.values()), chosen.quick, *parts)
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation over seeds, in per cent."""
+    return f"{100 * mean(values):.2f}" + (f" ± {100 * stdev(values):.2f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    main()

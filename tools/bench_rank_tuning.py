@@ -1,0 +1,155 @@
+"""Rank-Tuning on recurrent networks: compression factor against loss, with and without the training adaptations.
+
+    python tools/bench_rank_tuning.py --cache FOLDER --out docs/benchmarks/rank-tuning.md
+
+Each network is trained over equal epochs plainly, and with the adaptations (a nuclear norm that grows, projections on the way). The ranks
+of its gate matrices are then chosen on held-out users or speakers, never on the test's, so that the plan loses no more of what the
+plainly trained network of the same seed scores there. Two ways of truncating: by plain SVD, as in the paper, and aware of what the matrix
+reads, as edgelr does. Networks are kept in the cache; the page is written anew after every network, and an interrupted run is taken up
+by the same command.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_recurrent import kept
+from bench_table import Cells, need, parser, publish, tell
+from rank_tuning_nets import NETS, TUNE_RATE, Net, data_of, facts, fit, trained
+from rank_tuning_page import page
+from recurrent_nets import accuracy
+from torch import nn
+
+from edgelr.export import onnx_bytes, tflite_bytes
+from edgelr.factorize import break_even_rank, rebuild
+from edgelr.graph import Graph
+from edgelr.graph.recurrent import in_form
+from edgelr.pipeline import candidates
+from edgelr.pipeline.files import planned
+from edgelr.pipeline.scorer import GraphScorer
+from edgelr.pipeline.source import BATCH, gathered, inspect
+from edgelr.ranks import rank_tuning
+from edgelr.training import PLAIN
+from edgelr.vocabulary import Choice, Layer, Plan
+
+WEIGHT = 1e-3  # of the nuclear norm
+LOSSES = (0.0, 0.7, 1.4, 3.0, 5.0, 10.0)  # % of the plainly trained network's held-out accuracy
+FINE_TUNED = (1.4, 5.0, 10.0)
+HEADLINE = 1.4
+TRAININGS = {"plain": 0.0, "adapted": WEIGHT}
+WAYS = {"plain SVD": False, "aware of inputs": True}
+ROUNDS = (("lstm64", 0), ("gru128", 0), ("gru128", 1), ("lstm64", 1), ("lstm128", 0), ("gru128", 2), ("bigru150", 0))  # network, seed
+
+
+def scanned(full: int) -> Iterable[int]:
+    """Ranks that are scored: each one up to 16, then every second, from 32 on every fourth."""
+    return [r for r in range(1, full + 1) if r <= 16 or (r <= 32 and r % 2 == 0) or r % 4 == 0]
+
+
+def gate_params(layers: Sequence[Layer], plan: Plan) -> int:
+    """Weights of the gate matrices under a plan, biases left out."""
+    total = 0
+    for layer in layers:
+        m, n = layer.weight_shape
+        rank = plan[layer.name].rank
+        total += m * n if rank is None else rank * (m + n)
+    return total
+
+
+def bytes_of(graph: Graph, low_rank: bool) -> dict[str, int]:
+    """Bytes of both files with int8 weights (dynamic); only a loop over the steps keeps factors apart."""
+    q = kept(in_form(graph, "loop" if low_rank else "fused"), True)
+    return {"tflite": len(tflite_bytes(q)), "onnx": len(onnx_bytes(q))}
+
+
+def tuned(
+    net: Net, model: nn.Module, reference: Mapping[str, float], aware: bool, seed: int, fine_tuned: Sequence[float]
+) -> list[dict[str, Any]]:
+    """A row for each tolerated loss: ranks, parameters, bytes, and accuracies on held-out and on test samples."""
+    data = data_of(net.task)
+    assert data.validation is not None and data.test is not None and data.calibration is not None
+    source = inspect(net.name, model, data.validation.sample_shape)
+    layers = [layer for layer in source.layers if layer.kind == "recurrent"]
+    factors = candidates.Factors(source, aware)
+    samples = list(data.calibration.take(_spread(len(data.calibration), 512)).batches(BATCH))
+    factors.prepare(layers, ("recurrent",), lambda: [x for x, _ in samples])
+    options = {w.name: tuple(Choice("recurrent", r) for r in scanned(break_even_rank(w, "recurrent", "params"))) for w in layers}
+    rows = candidates.table(layers, options, lambda name, choice: {}, factors.error)
+    x, y = gathered(data.validation, len(data.validation))
+    scorer = GraphScorer(source.graph, x, y, factors.product, divergence_weight=0.0)
+    found: list[dict[str, Any]] = []
+    made: dict[Plan, dict[str, Any]] = {}
+    for loss in LOSSES:
+        begun = time.perf_counter()
+        result = rank_tuning(rows, {}, {}, scorer, floor=reference["validation"] * (1 - loss / 100))
+        took = time.perf_counter() - begun
+        if result.plan not in made:
+            small = rebuild(source.folded, result.plan, factors.decompositions).eval()
+            made[result.plan] = {"validation": result.score, "test": accuracy(small, data.test),
+                                 **bytes_of(planned(source.graph, result.plan, factors), bool(result.plan.factorised()))}
+        own = made[result.plan]
+        if loss in fine_tuned and result.plan.factorised() and "tuned_test" not in own:
+            small = rebuild(source.folded, result.plan, factors.decompositions)
+            fit(small, net, TUNE_RATE, net.tune_epochs, seed, PLAIN, f"{net.name}, factors at {loss:g} %")
+            own |= {"tuned_validation": accuracy(small, data.validation), "tuned_test": accuracy(small, data.test)}
+        params, dense = gate_params(layers, result.plan), gate_params(layers, Plan())
+        found.append({"loss": loss, "ranks": [result.plan[w.name].rank for w in layers], "factor": dense / params,
+                      "alone": [result.alone[w.name].rank for w in layers], "alone_validation": scorer.score(result.alone),
+                      "whole": source.params / (source.params - dense + params), "evaluations": result.evaluations, "seconds": took, **own})
+        tell(f"  {loss:g} %: {dense / params:.1f}x, held out {result.score:.4f}, test {own['test']:.4f}, ranks {found[-1]['ranks']}")
+    return found
+
+
+def _spread(count: int, most: int) -> Any:
+    return torch.linspace(0, count - 1, min(count, most)).long().numpy()
+
+
+def main() -> None:
+    arguments = parser(__doc__, "rank-tuning")
+    arguments.add_argument("--cache", type=Path, required=True, help="folder outside the checkout for trained networks")
+    given = arguments.parse_args()
+    need(given.shared, "data/hapt_windows.npz", "data/fsdd.npz")
+    torch.set_num_threads(1)
+    begun = time.perf_counter()
+    cells = Cells(given.out, {"weight": WEIGHT, "losses": LOSSES, "nets": {n: asdict(net) for n, net in NETS.items()}})
+    for name, seed in ROUNDS if not given.quick else ROUNDS[:1]:
+        run(cells, name, seed, given.cache)
+        parts, plot = page(cells.done, NETS, HEADLINE)
+        publish(given.out, "Rank-Tuning: compression factor against loss", time.perf_counter() - begun, given.quick, *parts)
+        if given.out:
+            given.out.with_suffix(".svg").write_text(plot, encoding="utf-8")
+    cells.finish()
+
+
+def run(cells: Cells, name: str, seed: int, cache: Path) -> None:
+    """Train one network both ways and tune each both ways; what is done already is taken up."""
+    net, models = NETS[name], {}
+    for training, weight in TRAININGS.items():
+        file = cache / f"{name}-{seed}-{weight:g}.safetensors"
+
+        def made(weight: float = weight, file: Path = file) -> dict[str, Any]:
+            model, seconds = trained(net, seed, weight, file)
+            return facts(model, net) | {"seconds": seconds, **bytes_of(inspect(net.name, model, _shape(net)).graph, False)}
+
+        cells.cell(f"{name}/{seed}/{training}", made)
+        models[training] = lambda weight=weight, file=file: trained(net, seed, weight, file)[0]
+    reference = cells.done[f"{name}/{seed}/plain"]
+    for training, model in models.items():
+        for way, aware in WAYS.items():
+            cells.cell(f"{name}/{seed}/{training}/{way}",
+                       lambda m=model, a=aware: tuned(net, m(), reference, a, seed, FINE_TUNED if a else ()))
+
+
+def _shape(net: Net) -> tuple[int, ...]:
+    split = data_of(net.task).test
+    assert split is not None
+    return split.sample_shape
+
+
+if __name__ == "__main__":
+    main()
