@@ -29,7 +29,7 @@ def compress(
 
     ``model``: an ``nn.Module`` with its weights, or its name (``FILE.py:FUNCTION`` …). ``data``: a ``Data``, or its name.
     ``budget``: one or several of ``"12ms"``, ``"400KB"``, ``"50%KB"``, ``"30MMAC"`` …. ``out``: the folder to write, "" for none.
-    Other settings are those of ``edgelr.pipeline.Settings`` (method, schemes, formats, metric, calibration, seed, allow_slower …).
+    Other settings are those of ``edgelr.pipeline.Settings`` (method, schemes, formats, metric, calibration, train, epochs, time, seed …).
 
     Returns the report that report.json holds. Raises EdgelrError subclasses: what happened, why, what to try.
 

@@ -52,10 +52,10 @@ class Job:
 
 
 JOBS = {
-    "resnet14": Job((0.25,), 4, 10_000, seeds=3),
-    "resnet20": Job((0.4, 0.25, 0.15), 6, 10_000),
-    "resnet32": Job((0.25,), 4, 10_000),
-    "vgg16": Job((0.15, 0.05), 2, 10_000, tested=4_000, plans_scored=64),
+    "resnet14": Job((0.15,), 4, 10_000, seeds=3),
+    "resnet20": Job((0.4, 0.25, 0.15), 4, 10_000),
+    "resnet32": Job((0.25,), 3, 10_000),
+    "vgg16": Job((0.15, 0.05), 2, 5_120, tested=4_000, plans_scored=64),
 }
 METHODS = ("dense", "uniform", "energy", "beam", "bsr", "lc", "lrpet", "lrpet+beam", "joint")
 SAID = {
@@ -70,10 +70,10 @@ SAID = {
     "joint": "joint decomposition",
 }
 RECIPES = {
-    "finetune": Recipe(rate=0.03),
-    "bsr": Recipe("bsr", rate=0.03, rate_before=0.02, bsr=BsrSettings(weight=5.0, exponent=1, refresh=20)),
-    "lc": Recipe("lc", rate=0.03, rate_before=0.02, lc=LcSettings(steps=10, first=5.0, last=50.0)),
-    "lrpet": Recipe("lrpet", rate=0.03, rate_before=0.05, lrpet=LrpetSettings(every=20)),
+    "finetune": Recipe(rate=0.015),
+    "bsr": Recipe("bsr", rate=0.015, rate_before=0.02, bsr=BsrSettings(weight=20.0, exponent=1, refresh=20)),
+    "lc": Recipe("lc", rate=0.015, rate_before=0.02, lc=LcSettings(steps=10, first=5.0, last=50.0)),
+    "lrpet": Recipe("lrpet", rate=0.015, rate_before=0.03, lrpet=LrpetSettings(every=20)),
 }
 
 

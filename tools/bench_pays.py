@@ -39,6 +39,7 @@ TARGETS = ("raspberry-pi-4", "raspberry-pi-5", "host")
 SHARE = 0.5
 RIVALS = ("ResNet-56", "ResNet-20")
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
+SENSITIVITY = 16  # held-out images on which each choice alone is measured
 Told = tuple[object, ...]
 STEPS = 8  # the finest rank step of the targets' LiteRT kernels
 FILES = ("data/cifar10_train_jpeg.npz", "data/cifar10_test_jpeg.npz", "models/vgg_cifar.py", "models/vgg16_cifar10.safetensors",
@@ -213,17 +214,17 @@ def main() -> None:
     counts = Counts(256, 100, 100, 64) if chosen.quick else Counts(chosen.images)
     cells = Cells(chosen.out, {"quick": chosen.quick, "counts": vars(counts), "torch": torch.__version__})
     cifar = read(chosen.shared, chosen.cache)
-    x, y = tensors(cifar.selection.first(64))
-    vgg = Ground(inspect("vgg16", base("vgg16", chosen.shared, chosen.cache, cifar), (3, 32, 32)), x, y, STEPS)
+    vgg = Ground(inspect("vgg16", base("vgg16", chosen.shared, chosen.cache, cifar), (3, 32, 32)), STEPS)
+    vgg.measure_effects(*tensors(cifar.selection.first(SENSITIVITY)), cells)
     bench = Bench(vgg, cifar, counts, cells, chosen.cache)
     resnet20 = base("resnet20", chosen.shared, chosen.cache, cifar)
     scores = cells.cell("dense int8", lambda: {"VGG-16": int8_of(vgg.source.plain, bench), "ResNet-20": int8_of(resnet20, bench)})
-    places = {t: vgg.place(t) for t in TARGETS}
+    places = {t: vgg.place(t, cells) for t in TARGETS}
     dense, beaten = rivals(bench, places, cells)
     at_half = list(halves("VGG-16", vgg, places, cells, bench))
     net = seeded(lambda: imagenet_resnet(18), 224)
-    wide = Ground(inspect("resnet18", net, (3, 224, 224)), None, None, STEPS)
-    wide_half = list(halves("ResNet-18", wide, {t: wide.place(t) for t in TARGETS}, cells, None))
+    wide = Ground(inspect("resnet18", net, (3, 224, 224)), STEPS)
+    wide_half = list(halves("ResNet-18", wide, {t: wide.place(t, cells) for t in TARGETS}, cells, None))
     report(chosen, cells, counts, scores, at_half, wide_half, dense, beaten)
 
 

@@ -12,7 +12,7 @@ by the same command.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,20 @@ from bench_table import Cells, need, parser, publish, tell
 from rank_tuning_nets import NETS, TUNE_RATE, Net, data_of, facts, fit, trained
 from rank_tuning_page import page
 from recurrent_nets import accuracy
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgelr.export import onnx_bytes, tflite_bytes
-from edgelr.factorize import break_even_rank, rebuild
+from edgelr.factorize import break_even_rank, rebuild, skeleton
 from edgelr.graph import Graph
 from edgelr.graph.recurrent import in_form
 from edgelr.pipeline import candidates
 from edgelr.pipeline.files import planned
 from edgelr.pipeline.scorer import GraphScorer
-from edgelr.pipeline.source import BATCH, gathered, inspect
+from edgelr.pipeline.source import BATCH, Source, gathered, inspect
 from edgelr.ranks import rank_tuning
 from edgelr.training import PLAIN
-from edgelr.vocabulary import Choice, Layer, Plan
+from edgelr.vocabulary import DENSE, Choice, Layer, Plan
 
 WEIGHT = 1e-3  # of the nuclear norm
 LOSSES = (0.0, 0.7, 1.4, 3.0, 5.0, 10.0)  # % of the plainly trained network's held-out accuracy
@@ -43,7 +44,10 @@ FINE_TUNED = (1.4, 5.0, 10.0)
 HEADLINE = 1.4
 TRAININGS = {"plain": 0.0, "adapted": WEIGHT}
 WAYS = {"plain SVD": False, "aware of inputs": True}
-ROUNDS = (("lstm64", 0), ("gru128", 0), ("gru128", 1), ("lstm64", 1), ("lstm128", 0), ("gru128", 2), ("bigru150", 0))  # network, seed
+ROUNDS = (  # network, seed, and whether the factors are trained further too: what shows most comes first
+    ("lstm64", 0, "ranks"), ("gru128", 0, "ranks"), ("lstm64", 0, "factors"), ("gru128", 0, "factors"), ("gru128", 1, "factors"),
+    ("lstm64", 1, "factors"), ("lstm128", 0, "factors"), ("gru128", 2, "factors"), ("bigru150", 0, "factors"),
+)
 
 
 def scanned(full: int) -> Iterable[int]:
@@ -67,16 +71,17 @@ def bytes_of(graph: Graph, low_rank: bool) -> dict[str, int]:
     return {"tflite": len(tflite_bytes(q)), "onnx": len(onnx_bytes(q))}
 
 
-def tuned(
-    net: Net, model: nn.Module, reference: Mapping[str, float], aware: bool, seed: int, fine_tuned: Sequence[float]
-) -> list[dict[str, Any]]:
-    """A row for each tolerated loss: ranks, parameters, bytes, and accuracies on held-out and on test samples."""
+def tuned(net: Net, model: nn.Module, reference: Mapping[str, float], aware: bool, keep: Path) -> list[dict[str, Any]]:
+    """A row for each tolerated loss: ranks, parameters, bytes, and accuracies on held-out and on test samples.
+
+    ``keep`` is where the factors of each plan are put, to be trained further: its name is followed by the ranks.
+    """
     data = data_of(net.task)
     assert data.validation is not None and data.test is not None and data.calibration is not None
     source = inspect(net.name, model, data.validation.sample_shape)
-    layers = [layer for layer in source.layers if layer.kind == "recurrent"]
+    layers = gates(source)
     factors = candidates.Factors(source, aware)
-    samples = list(data.calibration.take(_spread(len(data.calibration), 512)).batches(BATCH))
+    samples = list(data.calibration.take(_spread(len(data.calibration), 256)).batches(BATCH))
     factors.prepare(layers, ("recurrent",), lambda: [x for x, _ in samples])
     options = {w.name: tuple(Choice("recurrent", r) for r in scanned(break_even_rank(w, "recurrent", "params"))) for w in layers}
     rows = candidates.table(layers, options, lambda name, choice: {}, factors.error)
@@ -87,22 +92,43 @@ def tuned(
     for loss in LOSSES:
         begun = time.perf_counter()
         result = rank_tuning(rows, {}, {}, scorer, floor=reference["validation"] * (1 - loss / 100))
-        took = time.perf_counter() - begun
+        took, ranks = time.perf_counter() - begun, [result.plan[w.name].rank for w in layers]
         if result.plan not in made:
             small = rebuild(source.folded, result.plan, factors.decompositions).eval()
+            save_file({k: v.contiguous() for k, v in small.state_dict().items()}, _with_ranks(keep, ranks))
             made[result.plan] = {"validation": result.score, "test": accuracy(small, data.test),
                                  **bytes_of(planned(source.graph, result.plan, factors), bool(result.plan.factorised()))}
-        own = made[result.plan]
-        if loss in fine_tuned and result.plan.factorised() and "tuned_test" not in own:
-            small = rebuild(source.folded, result.plan, factors.decompositions)
-            fit(small, net, TUNE_RATE, net.tune_epochs, seed, PLAIN, f"{net.name}, factors at {loss:g} %")
-            own |= {"tuned_validation": accuracy(small, data.validation), "tuned_test": accuracy(small, data.test)}
         params, dense = gate_params(layers, result.plan), gate_params(layers, Plan())
-        found.append({"loss": loss, "ranks": [result.plan[w.name].rank for w in layers], "factor": dense / params,
-                      "alone": [result.alone[w.name].rank for w in layers], "alone_validation": scorer.score(result.alone),
-                      "whole": source.params / (source.params - dense + params), "evaluations": result.evaluations, "seconds": took, **own})
-        tell(f"  {loss:g} %: {dense / params:.1f}x, held out {result.score:.4f}, test {own['test']:.4f}, ranks {found[-1]['ranks']}")
+        found.append({"loss": loss, "ranks": ranks, "factor": dense / params, "alone": [result.alone[w.name].rank for w in layers],
+                      "alone_validation": scorer.score(result.alone), "whole": source.params / (source.params - dense + params),
+                      "evaluations": result.evaluations, "seconds": took, **made[result.plan]})
+        tell(f"  {loss:g} %: {dense / params:.1f}x, held out {result.score:.4f}, test {found[-1]['test']:.4f}, ranks {ranks}")
     return found
+
+
+def trained_further(net: Net, model: nn.Module, rows: Sequence[Mapping[str, Any]], keep: Path, seed: int) -> list[dict[str, float]]:
+    """Accuracies of the factors that ``tuned`` kept at each of ``FINE_TUNED``, after more training."""
+    data = data_of(net.task)
+    assert data.validation is not None and data.test is not None
+    source = inspect(net.name, model, data.validation.sample_shape)
+    made: dict[str, dict[str, float]] = {}
+    for row in rows:
+        told = str(row["ranks"])
+        if row["loss"] in FINE_TUNED and told not in made and any(row["ranks"]):
+            plan = Plan({w.name: Choice("recurrent", r) if r else DENSE for w, r in zip(gates(source), row["ranks"], strict=True)})
+            small = skeleton(source.folded, plan)
+            small.load_state_dict(load_file(_with_ranks(keep, row["ranks"])))
+            fit(small, net, TUNE_RATE, net.tune_epochs, seed, PLAIN, f"{net.name}, factors at {row['loss']:g} %")
+            made[told] = {"tuned_validation": accuracy(small, data.validation), "tuned_test": accuracy(small, data.test)}
+    return [{"loss": row["loss"], **made[str(row["ranks"])]} for row in rows if str(row["ranks"]) in made]
+
+
+def gates(source: Source) -> list[Layer]:
+    return [layer for layer in source.layers if layer.kind == "recurrent"]
+
+
+def _with_ranks(keep: Path, ranks: Sequence[int | None]) -> Path:
+    return keep.with_name(f"{keep.name}-{'-'.join(str(r or 0) for r in ranks)}.safetensors")
 
 
 def _spread(count: int, most: int) -> Any:
@@ -117,8 +143,8 @@ def main() -> None:
     torch.set_num_threads(1)
     begun = time.perf_counter()
     cells = Cells(given.out, {"weight": WEIGHT, "losses": LOSSES, "nets": {n: asdict(net) for n, net in NETS.items()}})
-    for name, seed in ROUNDS if not given.quick else ROUNDS[:1]:
-        run(cells, name, seed, given.cache)
+    for name, seed, part in ROUNDS if not given.quick else ROUNDS[:1]:
+        run(cells, name, seed, part, given.cache)
         parts, plot = page(cells.done, NETS, HEADLINE)
         publish(given.out, "Rank-Tuning: compression factor against loss", time.perf_counter() - begun, given.quick, *parts)
         if given.out:
@@ -126,23 +152,26 @@ def main() -> None:
     cells.finish()
 
 
-def run(cells: Cells, name: str, seed: int, cache: Path) -> None:
-    """Train one network both ways and tune each both ways; what is done already is taken up."""
-    net, models = NETS[name], {}
+def run(cells: Cells, name: str, seed: int, part: str, cache: Path) -> None:
+    """Train one network both ways and tune each both ways, or train the factors further; what is done already is taken up."""
+    net = NETS[name]
     for training, weight in TRAININGS.items():
-        file = cache / f"{name}-{seed}-{weight:g}.safetensors"
+        key, file = f"{name}/{seed}/{training}", cache / f"{name}-{seed}-{weight:g}.safetensors"
 
-        def made(weight: float = weight, file: Path = file) -> dict[str, Any]:
-            model, seconds = trained(net, seed, weight, file)
-            return facts(model, net) | {"seconds": seconds, **bytes_of(inspect(net.name, model, _shape(net)).graph, False)}
+        def model(weight: float = weight, file: Path = file) -> tuple[nn.Module, float]:
+            return trained(net, seed, weight, file)
 
-        cells.cell(f"{name}/{seed}/{training}", made)
-        models[training] = lambda weight=weight, file=file: trained(net, seed, weight, file)[0]
-    reference = cells.done[f"{name}/{seed}/plain"]
-    for training, model in models.items():
+        def told(model: Callable[[], tuple[nn.Module, float]] = model) -> dict[str, Any]:
+            made, seconds = model()
+            return facts(made, net) | {"seconds": seconds, **bytes_of(inspect(net.name, made, _shape(net)).graph, False)}
+
+        cells.cell(key, told)
+        reference = cells.done[f"{name}/{seed}/plain"]
         for way, aware in WAYS.items():
-            cells.cell(f"{name}/{seed}/{training}/{way}",
-                       lambda m=model, a=aware: tuned(net, m(), reference, a, seed, FINE_TUNED if a else ()))
+            keep = file.with_name(f"{file.stem}-{'aware' if aware else 'plain'}")
+            rows = cells.cell(f"{key}/{way}", lambda m=model, a=aware, r=reference, k=keep: tuned(net, m()[0], r, a, k))
+            if part == "factors" and aware:
+                cells.cell(f"{key}/factors", lambda m=model, r=rows, k=keep: trained_further(net, m()[0], r, k, seed))
 
 
 def _shape(net: Net) -> tuple[int, ...]:

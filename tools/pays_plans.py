@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from bench_table import tell
+from bench_table import Cells, tell
 from torch import Tensor, nn
 
 from edgelr.errors import BudgetError
@@ -23,11 +23,11 @@ from edgelr.pipeline.pricing import priced
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.source import Source
 from edgelr.ranks import Table, additive, c_step, energy, uniform
-from edgelr.vocabulary import DENSE, Candidate, Choice, Format, Plan, Scheme, Share
+from edgelr.vocabulary import DENSE, Candidate, Choice, Plan, Scheme, Share
 
 SCHEMES: tuple[Scheme, ...] = ("channel", "spatial", "linear")
-SENSITIVITY = 16  # held-out images on which each choice alone is measured
-SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+# Whose common factor is quickly found: the first factor of "channel" is as wide as all patches.
+SHARED: tuple[tuple[Scheme, Literal["left", "right"]], ...] = (("spatial", "left"), ("spatial", "right"), ("channel", "right"))
 METHODS = ("uniform", "energy", "learning-compression", "additive", "shared")
 
 
@@ -43,11 +43,9 @@ class Place:
 
 @dataclass
 class Ground:
-    """A network with its decompositions, of the weights alone; ``scorer`` is None where outputs mean nothing (random weights)."""
+    """A network with its decompositions, of the weights alone; ``effects`` is empty where outputs mean nothing (random weights)."""
 
     source: Source
-    scorer_x: Tensor | None
-    labels: Tensor | None
     steps: int
     options: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -65,24 +63,38 @@ class Ground:
         self.groups = found_groups(modules, list(self.options))
         for name, members in self.groups.items():
             own = {m: modules[m] for m in members}
-            for scheme in sorted({c.scheme for c in self.options[members[0]]}):
-                for side in SIDES:
+            for scheme, side in SHARED:
+                if any(c.scheme == scheme for c in self.options[members[0]]):
                     self.joint[name, scheme, side] = decompose_group(own, scheme, side)
-        if self.scorer_x is not None:
-            moves = [(n, c) for n, found in self.options.items() for c in found]
-            tell(f"{self.source.name}: what each of {len(moves)} choices does to the outputs")
-            scorer = GraphScorer(self.source.graph, self.scorer_x, self.labels, self.factors.product)
-            self.effects = dict(zip(moves, scorer.divergences(moves, SENSITIVITY), strict=True))
 
-    def place(self, target: str, format: Format = "tflite") -> Place:
-        """Every choice priced on a target. A table's or, on the host, measured."""
+    @property
+    def moves(self) -> list[tuple[str, Choice]]:
+        return [(n, c) for n, found in self.options.items() for c in found]
+
+    def measure_effects(self, x: Tensor, labels: Tensor, cells: Cells) -> None:
+        """What each choice alone does to the outputs, on images ``x``."""
+
+        def make() -> list[float]:
+            return GraphScorer(self.source.graph, x, labels, self.factors.product).divergences(self.moves, len(x))
+
+        found = cells.cell(f"effects {self.source.name}", make)
+        self.effects = dict(zip(self.moves, found, strict=True))
+
+    def place(self, target: str, cells: Cells) -> Place:
+        """Every choice priced on a target in LiteRT: by its table or, on the host, measured."""
         place = place_of(target)
-        machine = machine_of(place, (format,))
+        machine = machine_of(place, ("tflite",))
         precision = Precision({}, weight_max=place.target.weight_max)
-        dense = draft(self.source.graph, (format,), precision)
-        settings = Settings(formats=(format,))
-        found = priced(self.source, self.options, self.factors, settings, machine, precision, dense, Log(tell))
-        prices = next(iter(found.values()))
+        keys = [*((n, DENSE) for n in self.options), *self.moves]
+
+        def make() -> dict[str, Any]:
+            dense = draft(self.source.graph, ("tflite",), precision)
+            settings = Settings(formats=("tflite",))
+            found = priced(self.source, self.options, self.factors, settings, machine, precision, dense, Log(tell))["litert"]
+            return {"us": [found.us[k] for k in keys], "base_us": found.base_us}
+
+        cell = cells.cell(f"prices {self.source.name} {target}", make)
+        prices = Prices("litert", machine.on, dict(zip(keys, cell["us"], strict=True)), cell["base_us"], machine.how)
         return Place(machine, precision, prices, prices.predicted_us(Plan(), self.options))
 
     def rows(self, place: Place, measured: bool) -> Table:
@@ -102,7 +114,7 @@ class Ground:
             for choice in self.options[members[0]]:
                 assert choice.rank is not None
                 us = sum(place.prices.us[m, choice] for m in members)
-                for side in SIDES:
+                for side in (side for scheme, side in SHARED if scheme == choice.scheme):
                     error = sum(float(self.joint[name, choice.scheme, side].errors(m)[choice.rank]) for m in members)
                     found.append(Candidate(Choice(choice.scheme, choice.rank, Share(name, side)), {"us": us}, error))
             rows[name] = tuple(found)

@@ -50,7 +50,7 @@ class Net:
 
 NETS = {
     "lstm64": Net("hapt", "lstm", 64, 2, 15, 2),
-    "gru128": Net("fsdd", "gru", 128, 2, 30, 5),
+    "gru128": Net("fsdd", "gru", 128, 2, 20, 4),
     "lstm128": Net("hapt", "lstm", 128, 2, 10, 2),
     "bigru150": Net("fsdd", "gru", 150, 3, 20, 3, True),
 }

@@ -42,6 +42,8 @@ def _of(done: Done, name: str, seed: int, training: str, way: str, loss: float) 
     """A row with its relative losses against the plainly trained network of its seed."""
     plain = done[f"{name}/{seed}/plain"]
     row: dict[str, Any] = next(r for r in done[f"{name}/{seed}/{training}/{way}"] if r["loss"] == loss)
+    if way == WAYS[1]:
+        row = row | next((r for r in done.get(f"{name}/{seed}/{training}/factors", ()) if r["loss"] == loss), {})
     parts = {f"lost_{part}": _lost(plain[part.removeprefix("tuned_")], row[part])
              for part in ("validation", "test", "tuned_validation", "tuned_test") if part in row}
     return row | parts
@@ -55,16 +57,16 @@ def _told(values: Sequence[float], form: str = "{:.1f}") -> str:
 
 def _setting(nets: Mapping[str, Net], seeds: Mapping[str, Sequence[int]]) -> str:
     runs = "; ".join(
-        f"{net.name}: {net.epochs} epochs, factors {net.tune_epochs} more, seeds {', '.join(map(str, seeds[n]))}, cut to rank {projected(net)}"
-        for n, net in nets.items()
+        f"{net.name}: {net.epochs} epochs, factors {net.tune_epochs} more, seeds {', '.join(map(str, seeds[n]))}, "
+        f"cut to rank {projected(net)}" for n, net in nets.items()
     )
     return (
         f"AdamW, peak rate {RATE:g}, cosine, batch {BATCH}, last epoch. {runs}. Adaptations: nuclear norm of every gate matrix times "
-        "0.001, growing from 10 % to 50 % of training; all gate matrices cut to one rank (20 for 150 units, as the authors did) after each fifth "
-        f"of it but the last. Factors are trained further at {TUNE_RATE:g}. Ranks are chosen on users 1, 8 and 15 of HAPT and on speaker "
-        f"{HELD_OUT_SPEAKER} of FSDD, who take no part in training; the test is of 9 other users and of speakers theo and nicolas. "
-        "Factor: weights of the dense gate matrices over those of their factors, biases left out. Losses are relative, against the dense "
-        "network of the same seed that was trained plainly; below 0 is a gain."
+        "0.001, growing from 10 % to 50 % of training; all gate matrices cut to one rank (as 20 for 150 units, which the authors took) "
+        f"after each fifth of it but the last. Factors are trained further at {TUNE_RATE:g}. Ranks are chosen on users 1, 8 and 15 of "
+        f"HAPT and on speaker {HELD_OUT_SPEAKER} of FSDD, who take no part in training; the test is of 9 other users and of speakers "
+        "theo and nicolas. Factor: weights of the dense gate matrices over those of their factors, biases left out. Losses are "
+        "relative, against the dense network of the same seed that was trained plainly; below 0 is a gain."
     )
 
 
@@ -132,8 +134,8 @@ def _networks(done: Done, nets: Mapping[str, Net], seeds: Mapping[str, Sequence[
                 return _told([scale * o[key] for o in own], form)
 
             rows.append([nets[name].name, training, told("validation", 100, "{:.1f}"), told("test", 100, "{:.1f}"),
-                         told("nuclear", 1, "{:.0f}"), "/".join(map(str, own[0]["ranks99"])), "/".join(map(str, own[0]["full"])), told("seconds", 1, "{:.0f}"),
-                         _told(scans, "{:.0f}")])
+                         told("nuclear", 1, "{:.0f}"), "/".join(map(str, own[0]["ranks99"])),
+                         "/".join(map(str, own[0]["full"])), told("seconds", 1, "{:.0f}"), _told(scans, "{:.0f}")])
     head = ["network", "training", "held out, %", "test, %", "sum of nuclear norms", "rank of 99 % energy, first seed", "full rank",
             "seconds of training", "seconds of a search"]
     return f"## The dense networks\n\n{table(head, rows)}\n\nSeconds are of a busy machine: compare within a row's network only."

@@ -42,8 +42,11 @@ def quantize(model: str, json: bool, quiet: bool, **words: Any) -> None:
 def _run(quiet: bool, json: bool, settings: Any) -> None:
     from edgelr.pipeline import compress as journey
     from edgelr.report import safe_command, to_json
+    from edgelr.training import joined
 
-    with stdout_kept():
+    with stdout_kept(), joined() as first:
+        if not first:  # started by torchrun: this process took part in the first one's training, and has nothing to tell
+            return
         report = journey(settings, tell=teller(quiet), command=safe_command(["edgelr", *sys.argv[1:]]))
     if json:
         answer(to_json(report))

@@ -9,7 +9,7 @@ from edgelr.data import Split
 from edgelr.errors import UsageError
 from edgelr.pipeline.auto import Facts, decided, kind_of
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.lessons import batches_of, loss_of, parts_of
+from edgelr.pipeline.lessons import batches_of, loss_of, parts_of, some
 from edgelr.pipeline.pace import epochs_for
 from edgelr.pipeline.planning import Planned
 from edgelr.pipeline.prepare import counted_costs
@@ -46,7 +46,8 @@ def course_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = N
     settings, source, plan = job.settings, job.source, planned.product.plan
     if job.data.train is None:
         return "nothing was trained: there is no train part (add x_train to the data)"
-    train, held, held_name = parts_of(job.data, settings.seed)
+    train, whole, held_name = parts_of(job.data, settings.seed)
+    held = some(whole, settings.score_samples, settings.seed)
     if begun is not None:
         recipe, why, epochs = begun
         return Course(suited(cast(RecipeName, recipe), source), why, epochs, train, held, held_name)

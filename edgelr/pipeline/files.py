@@ -13,7 +13,8 @@ from edgelr.quantization import Quantized
 from edgelr.vocabulary import Format, Plan
 
 WRITERS: dict[Format, Callable[[Quantized], bytes]] = {"tflite": tflite_bytes, "onnx": onnx_bytes}
-ANY_RANGE = (-4.0, 4.0)  # neither latency nor size depends on the scales
+ANY_RANGE = 4.0  # neither latency nor size depends on the scales, but for equal ones being stored once: each value gets its own
+GOLDEN = 0.6180339887498949
 
 
 def write(quantized: Mapping[Format, Quantized]) -> dict[Format, bytes]:
@@ -23,7 +24,9 @@ def write(quantized: Mapping[Format, Quantized]) -> dict[Format, bytes]:
 
 def draft(graph: Graph, formats: Sequence[Format], precision: Precision) -> dict[Format, bytes]:
     """Files of the right shape with made-up scales: same bytes and same latency as the calibrated ones, at once."""
-    return write(precision.quantized(graph, dict.fromkeys(graph.shapes, ANY_RANGE), formats))
+    ends = {value: ANY_RANGE * (1 + i / 1024) for i, value in enumerate(graph.shapes)}
+    ranges = {value: (-end * (0.5 + i * GOLDEN % 1), end) for i, (value, end) in enumerate(ends.items())}
+    return write(precision.quantized(graph, ranges, formats))
 
 
 def planned(graph: Graph, plan: Plan, factors: Factors) -> Graph:

@@ -25,7 +25,7 @@ from edgelr.quantization import observe
 from edgelr.ranks import additive, total
 from edgelr.report import FrontierPoint, Latency
 from edgelr.report.frontier import CHOSEN
-from edgelr.vocabulary import Format, Plan
+from edgelr.vocabulary import Budget, Format, Plan
 
 SHARES = (0.5, 0.75, 0.25, 0.35)  # of the dense network's cost, those first that a larger network is left with
 # Work is bounded by counted MACs, not by seconds; 5e11 are 10 s of one x86-64 core for ResNet-20: four shares, 1,000 samples.
@@ -56,7 +56,8 @@ def frontier(job: Job, dense: Product, precision: Precision, found: Planned, pro
     """
     if found.prepared is None or job.settings.via == "stock":
         return ()
-    samples, shares = affordable(job)
+    macs = (job.source.macs or job.source.params) * (IN_A_LOOP if layers(job.source.graph) else 1)
+    samples, shares = affordable(macs, len(job.settings.formats), min(job.settings.score_samples, len(_split(job)[0])))
     job.log.say(f"the result among {len(shares)} other budgets, on {samples} samples")
     entries = [_entry(job, "dense", dense, precision)]
     if product.plan.factorised() or trained:
@@ -69,21 +70,18 @@ def frontier(job: Job, dense: Product, precision: Precision, found: Planned, pro
     return tuple(_points(job, entries, samples))
 
 
-def affordable(job: Job) -> tuple[int, tuple[float, ...]]:
-    """How many samples score a plan, and at which shares there are plans, so that all takes about ``WORK_MACS``."""
-    formats = len(job.settings.formats)
-    macs = max(1, job.source.macs or job.source.params) * (IN_A_LOOP if layers(job.source.graph) else 1)
+def affordable(macs: int, formats: int, most: int) -> tuple[int, tuple[float, ...]]:
+    """How many samples, at most ``most``, score a plan, and at which shares there are plans, so that all takes about ``WORK_MACS``."""
     each, fixed = 1 + formats * INT8, SAMPLES_MIN + formats * CALLS * (1 + INT8)
-    most = min(job.settings.score_samples, len(_split(job)[0]))
-    samples = int((WORK_MACS / (macs * (2 + len(SHARES))) - fixed) / each)
+    samples = int((WORK_MACS / (max(1, macs) * (2 + len(SHARES))) - fixed) / each)
     samples = min(most, max(SAMPLES_MIN, samples))
-    count = int(WORK_MACS / (macs * (samples * each + fixed))) - 2
+    count = int(WORK_MACS / (max(1, macs) * (samples * each + fixed))) - 2
     return samples, SHARES[: max(0, count)]
 
 
 def plans(job: Job, fitting: Fitting, shares: Sequence[float]) -> Iterator[tuple[float, Plan]]:
     """The additive optimum at shares of what the first budget limits, the largest share first; those that no plan meets are left out."""
-    names = cost_names(job.settings.budgets[0], list(job.machine.runtimes.values()), job.settings.formats)
+    names = cost_names(_first_budget(job), list(job.machine.runtimes.values()), job.settings.formats)
     rows, base = fitting.table(), fitting.bases()
     whole = total(Plan(), rows, base)
     for share in sorted(shares, reverse=True):
@@ -91,6 +89,16 @@ def plans(job: Job, fitting: Fitting, shares: Sequence[float]) -> Iterator[tuple
             yield share, additive(rows, {n: share * whole[n] for n in names}, base).plan
         except BudgetError:
             continue
+
+
+def _first_budget(job: Job) -> Budget:
+    """The first budget; where a loss is tolerated instead, parameters are what is saved."""
+    return job.settings.budgets[0] if job.settings.budgets else Budget("params", 1.0, "params", relative=True)
+
+
+def _budget(job: Job) -> Budget:
+    """The first, or one on bytes where a run has none (it was told what it may lose)."""
+    return next(iter(job.settings.budgets), Budget("size", 1.0, "B", relative=True))
 
 
 def _split(job: Job) -> tuple[Split, str]:
@@ -129,7 +137,8 @@ def _points(job: Job, entries: Sequence[Entry], samples: int) -> Iterator[Fronti
     metric = metric_of("agreement" if split.y is None and ":" not in job.settings.metric else job.settings.metric, split)
     floats = {e.plan: outputs_of(e.graph, split) for e in entries}
     reference = floats["dense"]
-    cost = COSTS.get(job.settings.budgets[0].kind, job.settings.budgets[0].kind)
+    kind = _first_budget(job).kind
+    cost = COSTS.get(kind, kind)
     for format in job.settings.formats:
         measured = _measured(job, entries, format)
         for e in entries:

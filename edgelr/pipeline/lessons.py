@@ -43,6 +43,13 @@ def parts_of(data: Data, seed: int) -> tuple[Split, Split, str]:
     return data.train.take(np.sort(order[held:])), data.train.take(np.sort(order[:held])), "held out of train"
 
 
+def some(split: Split, most: int, seed: int) -> Split:
+    """At most so many of the samples, drawn by the seed, in their order."""
+    if len(split) <= most:
+        return split
+    return split.take(np.sort(np.random.default_rng(seed).choice(len(split), most, replace=False)))
+
+
 def batches_of(settings: Settings, train: Split) -> Shuffled:
     size = min(len(train), max(BATCH_MIN, min(BATCH, len(train) // BATCHES_MIN)))
     augment = augmentation(train.sample_shape) if settings.augment == "crop-flip" else None

@@ -78,6 +78,9 @@ def _planned(job: Job, dense: Product, precision: Precision, together: bool, unf
     for _ in range(REFITS):
         with job.log.stage("choose"):
             fitted = unfinished.found(prepared.fitting) or prepared.fitting.fit()
+        if job.settings.max_loss is not None and not fitted.plan.factorised():
+            slower = "" if job.settings.allow_slower else ", or none that is no slower (--allow-slower)"
+            job.log.say(f"nothing can be truncated within --max-loss {job.settings.max_loss:g}{slower}: the network stays dense")
         product, spelled, tried = dense, precision, tuple[Tried, ...]()
         if fitted.plan.factorised():
             with job.log.stage("produce"):

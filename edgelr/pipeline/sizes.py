@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgelr.graph import Graph, Node
-from edgelr.graph.ops import Add
+from edgelr.graph.ops import Add, Requantize
 from edgelr.graph.splice import place_of
 from edgelr.pipeline.candidates import Factors
 from edgelr.pipeline.files import draft, planned
@@ -32,7 +32,8 @@ def sizes(
 
 
 def _alone(graph: Graph, layers: tuple[str, ...]) -> Graph:
-    """A graph of some layers' operations, all on one input, their outputs summed."""
+    """A graph of some layers' operations, on one input, their outputs summed. Each but the first reads it from a grid of its own, as in
+    the network, where what depends on the input's scale is not stored once."""
     nodes: list[Node] = []
     total, shape = "", None
     for name in layers:
@@ -40,7 +41,11 @@ def _alone(graph: Graph, layers: tuple[str, ...]) -> Graph:
         assert place is not None
         node = graph.node(place.node)
         shape = shape or graph.shapes[node.inputs[0]]
-        nodes.append(Node(node.name, node.op, ("input",)))
+        own = "input"
+        if total:
+            own = f"{name}/input"
+            nodes.append(Node(own, Requantize((-float(len(nodes)), float(len(nodes)))), ("input",)))
+        nodes.append(Node(node.name, node.op, (own,)))
         if total:
             nodes.append(Node(f"{total}/sum", Add(), (total, node.name)))
         total = nodes[-1].name

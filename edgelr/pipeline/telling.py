@@ -91,7 +91,7 @@ class Told:
             ),
             source=SourceFacts(source.params, source.macs, source.float_bytes, stages[0].score, self._float_latency()),
             stages=tuple(stages),
-            layers=lines.layer_lines(source, plan, fitting, self.prepared.why if self.prepared else {}, next(iter(runtimes.values()), "")),
+            layers=lines.layer_lines(source, plan, fitting, self._why(), next(iter(runtimes.values()), "")),
             artifacts=tuple(
                 replace(a, on_device=str(self.there[f]) if f in self.there else "")
                 for f, a in zip(self.product.files, lines.artifacts(self.product.files, self.judged, self.measured, runtimes), strict=True)
@@ -111,6 +111,14 @@ class Told:
             steps=self.step.rows if self.step else (),
             **self._precision(),
         )
+
+    def _why(self) -> dict[str, str]:
+        """Why layers are as they are, where it isn't the search that says so."""
+        told = dict(self.prepared.why) if self.prepared else {}
+        for stage in self.training.stages:
+            chosen = [r for r in stage.ranks if r.after == str(self.product.plan[r.layer])]
+            told |= {r.layer: f"chosen anew by {stage.recipe} in training; the search had {r.before}" for r in chosen}
+        return told
 
     def _on_the_grid(self) -> list[TrainingStage]:
         done = self.refined.trained

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from edgelr.graph import Graph
 from edgelr.pipeline.course import Course, course_of, rows_of
 from edgelr.pipeline.job import Job
 from edgelr.pipeline.lesson import Lesson, loaded
-from edgelr.pipeline.metrics import metric_of
+from edgelr.pipeline.metrics import Outputs, metric_of
 from edgelr.pipeline.planning import REFITS, Planned, measured, respelled
 from edgelr.pipeline.produce import Product, outputs_of, written
 from edgelr.pipeline.recapture import graph_of
@@ -50,12 +51,20 @@ class Trainer:
     unfinished: Unfinished
     stages: list[TrainingStage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    scores: dict[int, tuple[Graph, Score]] = field(default_factory=dict)
 
     def score(self, graph: Graph) -> Score:
         """Of a float graph, on held-out samples of training data."""
-        held, settings = self.course.held, self.job.settings
-        metric = metric_of("agreement" if held.y is None and ":" not in settings.metric else settings.metric, held)
-        return metric.score(outputs_of(graph, held), held.y, outputs_of(self.job.source.graph, held), self.course.held_name)
+        held, named = self.course.held, self.job.settings.metric
+        if id(graph) not in self.scores:
+            metric = metric_of("agreement" if held.y is None and ":" not in named else named, held)
+            made = metric.score(outputs_of(graph, held), held.y, self.reference, self.course.held_name)
+            self.scores[id(graph)] = graph, made
+        return self.scores[id(graph)][1]
+
+    @cached_property
+    def reference(self) -> Outputs:
+        return outputs_of(self.job.source.graph, self.course.held)
 
     def trained(self, part: str, lesson: Lesson) -> tuple[Mapping[str, Tensor], Plan, Progress | None, Progress | None]:
         """The lesson's result, and its first and last word. Where it diverges it is begun again at a tenth of the rate, once."""

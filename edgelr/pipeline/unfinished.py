@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from edgelr.errors import BadInputError, InterruptedRunError, UsageError
+from edgelr.errors import BadInputError, BudgetError, GateError, InterruptedRunError, UsageError
 from edgelr.pipeline.fit import Fitted, Fitting, Round
 from edgelr.pipeline.lines import versions
 from edgelr.pipeline.plans import read_plan
@@ -144,6 +144,9 @@ def told_how_to_resume(unfinished: Unfinished) -> Iterator[None]:
     """Within: an interruption tells that training is kept, where it is."""
     try:
         yield
+    except (BudgetError, GateError):  # trained to its end, and no better for being taken up
+        unfinished.remove()
+        raise
     except KeyboardInterrupt as error:
         if not unfinished.begun:
             raise

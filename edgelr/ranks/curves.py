@@ -55,6 +55,11 @@ def prices_of(space: Space, price: str | None) -> list[list[float]]:
     return [[math.fsum(w * c for w, c in zip(weights, costs, strict=True)) for costs in layer] for layer in space.costs]
 
 
+def price_of(prices: Sequence[Sequence[float]], state: State) -> float:
+    """What a state costs."""
+    return math.fsum(p[i] for p, i in zip(prices, state, strict=True))
+
+
 def ladders(space: Space, prices: Sequence[Sequence[float]], guarded: bool) -> list[list[int]]:
     """Each layer's candidates that cost less than dense, cheapest first; ``guarded``: and no more than dense in any limited cost."""
     found = []

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgelr.ranks.curves import ROUNDING, SCAN_SHARE, Curves, ladders, prices_of, thinned
+from edgelr.ranks.curves import ROUNDING, SCAN_SHARE, Curves, ladders, price_of, prices_of, thinned
 from edgelr.ranks.exact import additive
 from edgelr.ranks.moves import complete, pace
 from edgelr.ranks.polish import polish
@@ -15,6 +15,7 @@ from edgelr.ranks.table import Base, Limits, Table
 from edgelr.vocabulary import Choice, Plan
 
 EXCHANGES = 8  # tried at once where a budget is filled up
+STARTS = 3  # plans that are lowered where a floor is to be kept: scores of few samples have dips, in which one of them ends early
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ def rank_tuning(
 
     After Maison, du Mas des Bourboux and Courtat (arXiv 2310.12688): each layer is truncated alone, rank by rank from the smallest, until
     the score reaches a threshold; a layer that never does stays dense. Changed here: thresholds are read from scores that are kept, so each
-    candidate is scored once. With limits the threshold is the highest whose plan meets them all. Then all are truncated together:
-    with a floor, the threshold rises until the joint score holds it, and single layers go down again as far as it does; with limits, what
-    the budget leaves is given back and exchanged while the joint score rises.
+    candidate is scored once. With limits the threshold is the highest whose plan meets them all. Then all are truncated together: with
+    a floor, the threshold rises until the joint score holds it, and from there single layers go down as long as it does; with limits,
+    what the budget leaves is given back and exchanged while the joint score rises.
 
     ``price`` is the cost that counts beside a floor; limits hold there too. Of several schemes the cheapest candidate is taken. Where the
     evaluations don't suffice, every second or third candidate is scanned. All dense is returned where it meets the limits and no floor is
@@ -70,8 +71,10 @@ def rank_tuning(
         ledger.score(plan)
         best = polish(ledger, [plan], EXCHANGES)
     else:
-        threshold, alone = _holding(curves, floor)
-        best = _lowered(curves, alone, floor, prices)
+        starts = _holding(curves, floor)
+        threshold, alone = starts[0]
+        lowered = [_lowered(curves, state, floor, prices) for _, state in starts]
+        best = min(lowered, key=lambda s: (price_of(prices, s), ledger.rank(s)))
         if not space.meets(best):
             best = complete(space, best, pace(space, len(space.layers))) or space.dense
             best = best if ledger.score(best) >= floor - ROUNDING else space.dense
@@ -88,18 +91,23 @@ def _within(curves: Curves) -> tuple[float, State | None]:
     return -math.inf, None
 
 
-def _holding(curves: Curves, floor: float) -> tuple[float, State]:
-    """The lowest threshold from the floor on, by bisection, whose plan's joint score keeps the floor; all dense above the highest."""
+def _holding(curves: Curves, floor: float) -> list[tuple[float, State]]:
+    """Thresholds from the floor on whose plans' joint scores keep the floor, and these plans: the lowest one that bisection finds, and the
+    next ones above it, up to ``STARTS``; all dense where there is none."""
     ledger = curves.ledger
-    steps = [floor, *(t for t in curves.thresholds() if t > floor)]
-    low, high = 0, len(steps)
+    steps: dict[State, float] = {}
+    for threshold in [floor, *(t for t in curves.thresholds() if t > floor)]:
+        steps.setdefault(curves.alone(threshold), threshold)
+    plans = list(steps)
+    low, high = 0, len(plans)
     while low < high:
-        middle = low if low == 0 and high == len(steps) else (low + high) // 2
-        if ledger.score(curves.alone(steps[middle])) >= floor - ROUNDING:
+        middle = 0 if (low, high) == (0, len(plans)) else (low + high) // 2
+        if ledger.score(plans[middle]) >= floor - ROUNDING:
             high = middle
         else:
             low = middle + 1
-    return (steps[high], curves.alone(steps[high])) if high < len(steps) else (math.inf, ledger.space.dense)
+    found = [(steps[p], p) for p in plans[high : high + STARTS] if ledger.score(p) >= floor - ROUNDING]
+    return found or [(math.inf, ledger.space.dense)]
 
 
 def _lowered(curves: Curves, state: State, floor: float, prices: Sequence[Sequence[float]]) -> State:
@@ -111,5 +119,5 @@ def _lowered(curves: Curves, state: State, floor: float, prices: Sequence[Sequen
         holding = [s for s in tried if ledger.scores[s] >= floor - ROUNDING]
         if not holding:
             return state
-        state = min(holding, key=lambda s: (math.fsum(p[i] for p, i in zip(prices, s, strict=True)), ledger.rank(s)))
+        state = min(holding, key=lambda s: (price_of(prices, s), ledger.rank(s)))
     return state

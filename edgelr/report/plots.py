@@ -10,7 +10,7 @@ from typing import Literal
 from edgelr.report import words
 
 WIDTH = 440  # in the drawing's own units: text of 13 is legible at a phone's width too
-_LEFT, _RIGHT, _PLOT, _BOTTOM, _ROW = 54, 16, 260, 46, 20
+_LEFT, _RIGHT, _PLOT, _BOTTOM, _ROW = 60, 16, 260, 46, 20
 _CHARACTER = 7.3  # a letter of a label, its halo shared out; widest of the usual system fonts
 _TICKS = 6
 _LOGARITHMIC = 3.0  # a range of this factor and more is drawn in equal factors
@@ -192,15 +192,17 @@ Box = tuple[float, float, float, float]
 
 
 def _labels(marks: Sequence[tuple[Mark, float, float]], top: float) -> list[str]:
-    """Labels beside their marks where there is room; what would cover another or a mark is left out (the mark itself still tells it)."""
+    """Labels beside their marks, below to the right first, where a rising curve isn't. One that would cover a mark or a label is left out:
+    its mark still tells it.
+    """
     taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for _, x, y in marks]
     parts = []
     for mark, x, y in sorted(marks, key=lambda m: not m[0].chosen):
         wide = _CHARACTER * len(mark.label)
         beside = 12 if mark.chosen else 9
         places: tuple[tuple[float, float, str], ...] = (
-            (x + beside, y + 4, "start"), (x, y - beside - 1, "middle"), (x, y + beside + 10, "middle"), (x - beside, y + 4, "end"),
-            (x + beside, y + 19, "start"), (x - beside, y - 11, "end"), (x + beside, y + 32, "start"),
+            (x + beside, y + 18, "start"), (x, y - beside - 1, "middle"), (x + beside, y + 4, "start"), (x, y + beside + 10, "middle"),
+            (x - beside, y + 4, "end"), (x - beside, y - 11, "end"), (x + beside, y + 32, "start"),
         )  # fmt: skip
         for at, base, anchor in places:
             left = at - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor]

@@ -11,17 +11,19 @@ from torch import Tensor
 from edgelr.training.method import Matrix
 
 Exponent = Literal[1, 2]
+REACH = 2.0
+MEAN_SHARE = 0.5  # of the peak learning rate, over a cosine
 
 
 @dataclass(frozen=True)
 class BsrSettings:
-    """``weight`` of the mean modified stable rank beside the task loss; ``exponent`` of its singular values.
+    """``weight`` of the mean modified stable rank beside the task loss (None: ``suited_weight``); ``exponent`` of its singular values.
 
     The paper's text could not be had, and both exponents fit what is known of it: which is better is for a measurement to say.
     Singular vectors are found anew every ``refresh`` steps. The weight rises from 0 over the first ``ramp`` (a share of all steps).
     """
 
-    weight: float = 1.0
+    weight: float | None = None
     exponent: Exponent = 1
     refresh: int = 20
     ramp: float = 0.2
@@ -36,6 +38,27 @@ def modified_stable_rank(matrices: Tensor, rank: int, exponent: Exponent = 1) ->
     singular = torch.linalg.svdvals(matrices) ** exponent
     head, tail = singular[:, :rank].sum(), singular[:, rank:].sum()
     return tail / head if head > 0 else torch.zeros_like(tail)
+
+
+def suited_weight(matrices: Sequence[Matrix], exponent: Exponent, steps: int, optimizer: torch.optim.Optimizer) -> float:
+    """The weight at which SGD of ``steps`` steps, left to the penalty alone, moves singular values beyond the ranks ``REACH`` times as far
+    as they are from 0.
+
+    Of exponent 1 a step of size e moves each by e weight / (L A), A being the head's sum and L the number of matrices; of exponent 2 by
+    2 e weight s / (L A). Too small a weight leaves the tail as it is, and which is too small depends on the steps: ResNet-20, to be cut to
+    a quarter of its MACs, keeps 67 to 68 % of held-out images right after 39 steps at 0.01 with any weight from 0 to 4. 1 for optimisers
+    whose steps have no size in the gradient's units.
+    """
+    settings = optimizer.param_groups[0]
+    if not isinstance(optimizer, torch.optim.SGD) or not matrices or not steps:
+        return 1.0
+    each = []
+    for matrix in matrices:
+        powers = torch.linalg.svdvals(matrix.view().detach()).pow(exponent)
+        head, beyond = float(powers[:, : matrix.rank].sum()), powers[:, matrix.rank :]
+        each.append(head * (float(beyond.mean()) if exponent == 1 else 0.5) if beyond.numel() else 0.0)
+    moved = MEAN_SHARE * steps * float(settings.get("peak", settings["lr"])) / (1 - float(settings["momentum"]))
+    return REACH * sum(each) / moved if moved > 0 else 1.0  # the mean over matrices times their number: the penalty is a mean
 
 
 @dataclass(eq=False)
@@ -56,15 +79,18 @@ class Bsr:
     def __init__(self, matrices: Sequence[Matrix], settings: BsrSettings | None = None) -> None:
         self.matrices, self.settings = tuple(matrices), settings or BsrSettings()
         self.steps = self.step = 0
+        self.weight = 0.0
         self.vectors: list[_Vectors] = []
 
     def start(self, steps: int, optimizer: torch.optim.Optimizer) -> None:
         self.steps, self.step = steps, 0
+        own = self.settings.weight
+        self.weight = suited_weight(self.matrices, self.settings.exponent, steps, optimizer) if own is None else own
         self._refresh()
 
     def penalty(self) -> Tensor | None:
         rising = max(1.0, self.settings.ramp * self.steps)
-        weight = self.settings.weight * min(1.0, (self.step + 1) / rising)
+        weight = self.weight * min(1.0, (self.step + 1) / rising)
         if not weight or not self.matrices:
             return None
         each = [self._rank(m, v) for m, v in zip(self.matrices, self.vectors, strict=True)]
@@ -79,13 +105,13 @@ class Bsr:
         pass
 
     def state(self) -> Mapping[str, Tensor]:
-        held = {"step": torch.tensor(self.step)}
+        held = {"step": torch.tensor(self.step), "weight": torch.tensor(self.weight, dtype=torch.float64)}
         for i, v in enumerate(self.vectors):
             held |= {f"{i}.left": v.left, f"{i}.right": v.right}
         return held
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        self.step = int(state["step"])
+        self.step, self.weight = int(state["step"]), float(state["weight"])
         self.vectors = [_Vectors(state[f"{i}.left"], state[f"{i}.right"]) for i in range(len(self.matrices))]
 
     def _rank(self, matrix: Matrix, vectors: _Vectors) -> Tensor:

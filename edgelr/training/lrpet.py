@@ -18,7 +18,8 @@ class LrpetSettings:
     """Projection every ``every`` steps (0: none on the way), and at the end.
 
     ``tail`` is the share of each singular value beyond the rank that a projection leaves; 0 but in the last one. ``energy_transfer``
-    keeps a matrix' norm; ``rectify`` projects the weight as batch norm will scale it, and ``inverse_eps`` regularises the way back.
+    keeps a matrix' norm; ``rectify`` projects the weight as batch norm will scale it, and ``inverse_eps``, relative to the layer's
+    largest squared gain, regularises the way back.
     ``momentum`` of the optimiser after a projection: kept as it is, made tangent to the matrices of that rank, or forgotten.
     """
 
@@ -26,7 +27,7 @@ class LrpetSettings:
     tail: float = 0.0
     energy_transfer: bool = True
     rectify: bool = True
-    inverse_eps: float = 1e-5  # the authors' code, beside gains of about 1
+    inverse_eps: float = 1e-5  # the authors' code has it absolute, beside gains of about 1
     momentum: Literal["keep", "tangent", "zero"] = "tangent"
 
 
@@ -93,9 +94,10 @@ class Lrpet:
                 made, left, right = projected(view, matrix.rank, tail, self.settings.energy_transfer)
             else:
                 merged, left, right = projected(rows * view, matrix.rank, tail, self.settings.energy_transfer)
-                made = rows / (rows.square() + self.settings.inverse_eps) * merged
+                inverse = regularised_inverse(rows, self.settings.inverse_eps)
+                made = inverse * merged
                 if self.settings.momentum == "tangent":  # scaled rows span another left space
-                    left = torch.linalg.qr(rows / (rows.square() + self.settings.inverse_eps) * left).Q
+                    left = torch.linalg.qr(inverse * left).Q
             matrix.write(made)
             self._momentum(matrix, left, right)
 
@@ -110,6 +112,13 @@ class Lrpet:
                 continue
             like = Matrix(matrix.name, values, matrix.scheme, matrix.groups, matrix.rank)
             like.write(tangent(like.view(), left, right))
+
+
+def regularised_inverse(rows: Tensor, eps: float) -> Tensor:
+    """a / (a^2 + eps A^2) of gains a, the largest of them A: about 1 / a, and 0 for 0."""
+    largest = rows.abs().amax()
+    shares = rows / largest
+    return shares / (shares.square() + eps) / largest if largest > 0 else torch.zeros_like(rows)
 
 
 def gains(matrix: Matrix, norm: Any) -> Tensor | None:

@@ -27,7 +27,8 @@ def chosen(net: nn.Module, precision: Precision) -> Literal["float32", "bfloat16
     """
     if precision != "auto":
         return precision
-    return "bfloat16" if quick_bfloat16() and any(isinstance(m, nn.Conv2d) for m in net.modules()) else "float32"
+    kinds = {kind for m in net.modules() for kind in (nn.Conv2d, nn.RNNBase) if isinstance(m, kind)}
+    return "bfloat16" if kinds == {nn.Conv2d} and quick_bfloat16() else "float32"
 
 
 def forward_of(net: nn.Module, precision: Precision = "auto") -> Callable[[Tensor], Tensor]:

@@ -1,19 +1,18 @@
-"""The loop, its schedule and batches, and the distillation loss."""
+"""The loop and its batches: what is done in a step, in which order, and what is told."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from edgelr.errors import EdgelrError
-from edgelr.graph import capture
-from edgelr.training import Batch, Progress, Schedule, Shuffled, distillation, divergence, outputs_of, train
-from edgelr.training.distill import SMALLEST_PROBABILITY
+from edgelr.training import Batch, Progress, Schedule, Shuffled, train
+from edgelr.training.progress import Teller
 
 
 def numbered(n: int, size: int, seed: int = 0) -> Shuffled:
@@ -96,42 +95,67 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_the_step(bad: float) -
         train([(1.0, [weight])], lambda batch: weight * next(losses), numbered(4, 1), Schedule(1))
 
 
-def test_class_scores_are_distilled_by_divergence_at_a_temperature() -> None:
-    made, wanted = torch.randn(6, 5), torch.randn(6, 5)
-    p, q = (torch.softmax(v.double() / 2, 1) for v in (wanted, made))
-    by_hand = float((p * (p / q).log()).sum(1).mean()) * 4
-    assert float(divergence(made, wanted, "scores", 2.0)) == pytest.approx(by_hand, rel=1e-5)
-    assert float(divergence(wanted + 3, wanted, "scores")) == pytest.approx(0, abs=1e-6)
+class Counting:
+    """A method that pulls a weight by a constant force, and notes when it was called."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight, self.calls = weight, list[str]()
+
+    def start(self, steps: int, optimizer: torch.optim.Optimizer) -> None:
+        self.calls.append(f"start {steps} {type(optimizer).__name__}")
+
+    def penalty(self) -> Tensor:
+        self.calls.append("penalty")
+        return 3 * self.weight
+
+    def after_step(self, step: int) -> None:
+        self.calls.append(f"after {step} {float(self.weight.detach()):g}")
+
+    def finish(self) -> None:
+        self.calls.append("finish")
+
+    def state(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        raise AssertionError
 
 
-def test_probabilities_are_distilled_as_such_and_zeros_don_t_hurt() -> None:
-    scores = torch.tensor([[4.0, 0.0, -30.0]], requires_grad=True)
-    exact = torch.softmax(scores, 1)
-    rounded = exact + ((exact * 256).round() / 256 - exact).detach()
-    loss = divergence(rounded, exact.detach(), "probabilities")
-    loss.backward()
-    assert 0 <= float(loss.detach()) < 2 * SMALLEST_PROBABILITY and scores.grad is not None and bool(scores.grad.isfinite().all())
+def test_a_method_s_penalty_moves_weights_and_is_told_apart_from_the_loss() -> None:
+    weight, heard = torch.zeros((), requires_grad=True), list[Progress]()
+    method = Counting(weight)
+    train([(1.0, [weight])], lambda batch: weight + 7, numbered(2, 1), Schedule(1, "sgd", 0.0, momentum=0.0, shape="constant"),
+          heard.append, lambda: method.calls.append("caller's"), method=method)
+    assert method.calls == ["start 2 SGD", "penalty", "caller's", "after 1 -4", "penalty", "caller's", "after 2 -8", "finish"]
+    assert (heard[0].loss, heard[0].penalty) == (5.0, -6.0) and "loss 5 + -6" in str(heard[0])
 
 
-def test_other_values_are_distilled_relative_to_their_spread() -> None:
-    wanted = torch.randn(4, 2, 3, 3) * 50 + 7
-    noise = torch.randn(wanted.shape)
-    small, large = (float(divergence(wanted * s + noise * s, wanted * s, "values")) for s in (1e-3, 1e3))
-    assert small == pytest.approx(large, rel=1e-4) == pytest.approx(1 / 2500, rel=0.5)
-    assert math.isfinite(float(divergence(noise, torch.ones_like(noise), "values")))
+def told(times: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch, steps: int = 10_000, begun_at: int = 0) -> list[Progress]:
+    """What is told where steps are done at these times."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    heard: list[Progress] = []
+    teller = Teller(heard.append, 2, steps // 2, begun_at)
+    for seconds, step in times:
+        now[0] = seconds
+        teller.hear(step, 1.0)
+    return heard
 
 
-@pytest.mark.parametrize(("tail", "kind"), [
-    ([nn.Flatten(), nn.Linear(16, 5)], "scores"), ([nn.Flatten(), nn.Linear(16, 1)], "values"), ([nn.Conv2d(1, 2, 1)], "values"),
-    ([nn.Flatten(), nn.Linear(16, 5), nn.Softmax(1)], "probabilities"),
-])  # fmt: skip
-def test_a_graph_tells_what_its_outputs_are(tail: list[nn.Module], kind: str) -> None:
-    assert outputs_of(capture(nn.Sequential(nn.Conv2d(1, 1, 1), *tail), (1, 4, 4))) == kind
+def test_words_come_every_ten_seconds_and_at_the_end_of_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = told([(k / 2, k) for k in range(1, 101)], monkeypatch, steps=100)
+    assert [p.step for p in heard] == [21, 42, 50, 71, 92, 100]
+    assert [p.seconds_left for p in heard] == pytest.approx([39.5, 29, 25, 14.5, 4, 0])
 
 
-def test_labels_add_their_cross_entropy() -> None:
-    made, wanted, y = torch.randn(6, 5), torch.randn(6, 5), torch.tensor([0, 1, 2, 3, 4, 0])
-    losses = {w: distillation(lambda x: made, lambda x: wanted, "scores", 1.0, w)((torch.zeros(6, 1), y)) for w in (0.0, 0.5)}
-    assert float(losses[0.5] - losses[0.0]) == pytest.approx(0.5 * float(F.cross_entropy(made, y)), rel=1e-5)
-    unlabelled = distillation(lambda x: made, lambda x: wanted, "scores", 1.0, 0.5)((torch.zeros(6, 1), None))
-    assert torch.equal(unlabelled, losses[0.0])
+def test_the_time_left_forgets_a_slow_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = [(10.0 * k, k) for k in range(1, 11)]
+    fast = [(100 + 0.1 * k, 10 + k) for k in range(1, 3001)]
+    last = told(slow + fast, monkeypatch)[-1]
+    assert last.seconds_left == pytest.approx(0.1 * (10_000 - last.step), rel=0.05)
+
+
+def test_the_time_left_of_a_resumed_training_is_by_the_steps_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = told([(k, 4000 + k) for k in range(1, 101)], monkeypatch, begun_at=4000)
+    assert heard[-1].seconds_left == pytest.approx(10_000 - heard[-1].step)
+    assert "h left" not in str(heard[-1]) and "min left" in str(heard[-1])

@@ -141,6 +141,17 @@ def test_channels_that_batch_norm_shuts_end_as_0_and_nothing_is_infinite() -> No
     assert not matrix.weight.detach().any()
 
 
+@pytest.mark.parametrize("spread", [1e-6, 1e6, 1e12])
+def test_the_unit_of_the_layers_outputs_does_not_matter(spread: float) -> None:
+    weight, variance, gain = torch.randn(6, 5, dtype=torch.float64), torch.rand(6) + 0.5, torch.rand(6) + 0.5
+    found = []
+    for factor in (1.0, spread):
+        norm, matrix = norm_of(variance * factor, gain), matrix_of(weight, 2)
+        norm.eps = 0.0
+        found.append(project(matrix, norm)[1])
+    assert torch.allclose(found[0], found[1], rtol=1e-5)
+
+
 def test_a_layer_without_batch_norm_is_projected_as_it_is() -> None:
     matrix = matrix_of(torch.randn(8, 3, 3, 3, dtype=torch.float64), 2, "channel")
     before, after = project(matrix, None)
