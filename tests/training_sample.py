@@ -1,6 +1,7 @@
 """Small networks on scikit-learn's digits that truncation hurts, and a run of --train on them."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,12 @@ def network(kind: type[nn.Module]) -> nn.Module:
     return net.eval()
 
 
-def run(kind: type[nn.Module], out: Path | None, budget: str = "", samples: Data | None = None, **settings: Any) -> Report:
+def run(
+    kind: type[nn.Module], out: Path | None, budget: str = "", samples: Data | None = None, tell: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Report:
     """A run without latencies, which differ from one run to the next: same settings, same bytes."""
-    short: dict[str, Any] = {"score_samples": 128, "calibration_samples": 64, "allow_slower": True, "method": "additive", "target": "host"}
+    short: dict[str, Any] = {"score_samples": 256, "calibration_samples": 64, "allow_slower": True, "method": "additive", "target": "host"}
     budgets = (parse_budget(budget),) if budget else ()
     chosen = Settings(out=str(out) if out else "", budgets=budgets, **{**short, **settings})
-    return compress(chosen, model=network(kind), data=samples or data())
+    return compress(chosen, model=network(kind), data=samples or data(), tell=tell or (lambda text: None))

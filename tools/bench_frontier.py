@@ -169,15 +169,16 @@ def main() -> None:
     arguments = parser(__doc__, "frontier")
     arguments.add_argument("--cache", type=Path, required=True, help="folder outside the checkout for images, networks and files")
     arguments.add_argument("--nets", default=",".join(NETS))
+    arguments.add_argument("--more", type=int, default=1, help="so many times the epochs and the test samples: for a quiet machine")
     given = arguments.parse_args()
     need(given.shared, *FILES)
     torch.set_num_threads(1)
-    nets = [NETS[n] for n in given.nets.split(",")]
+    nets = [replace(NETS[n], epochs=given.more * NETS[n].epochs, tested=given.more * NETS[n].tested) for n in given.nets.split(",")]
     if given.quick:
         nets = [replace(n, size=n.size[-1:], latency=n.latency[:1], images=256, epochs=1, tested=128) for n in nets]
-    cells = Cells(given.out, {"quick": given.quick, "nets": {n.name: repr(replace(n, load=None)) for n in NETS.values()}})  # type: ignore[arg-type]
+    cells = Cells(given.out, {"quick": given.quick, "more": given.more, "nets": {n.name: n.told for n in NETS.values()}})
     parts = [part for net in nets for part in section(net, network(net, given, cells), given.out)]
-    effort = "; ".join(f"{n.title}: {n.epochs} epochs of {n.images:,} samples, tested on {n.tested:,}" for n in nets)
+    effort = "; ".join(f"{n.title}: epochs {n.epochs}, {n.images:,} samples each, tested on {n.tested:,}" for n in nets)
     publish(
         given.out, "Low rank and quantisation together", sum(cells.seconds.values()), given.quick,
         "Plans: the additive optimum at a share of the dense network's parameters (KB) or of its latency in LiteRT on this machine (ms), "

@@ -37,8 +37,8 @@ from edgelr.vocabulary import DENSE, Choice, Layer, Plan
 
 STEPS, COUNT_MAX = 2, 10  # ranks for bytes are multiples of 2; those for latency are of half the machine's own steps
 SCORED = 128  # held-out samples that tell what each choice does
-SENSITIVITY_MACS = 3e11
-CALIBRATION = 256
+SENSITIVITY_MACS = 1.5e11
+CALIBRATION = 128
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Net:
     epochs: int
     tested: int
     load: Callable[[Net, Path, Path], tuple[Source, Data, Batches]]
+
+    @property
+    def told(self) -> str:
+        """All of it but the function: what results depend on."""
+        return repr([v for v in vars(self).values() if not callable(v)])
 
 
 def cifar(net: Net, shared: Path, cache: Path) -> tuple[Source, Data, Batches]:
@@ -77,9 +82,9 @@ def hapt(net: Net, shared: Path, cache: Path) -> tuple[Source, Data, Batches]:
 NETS = {
     net.name: net
     for net in (
-        Net("lstm", "LSTM-64x2 on HAPT", (0.75, 0.5, 0.35, 0.25, 0.15), (), 4_000, 2, 2_000, hapt),
-        Net("resnet20", "ResNet-20 on CIFAR-10", (0.75, 0.5, 0.35, 0.25, 0.15), (0.85, 0.7, 0.55), 4_000, 2, 5_000, cifar),
-        Net("vgg16", "VGG-16 on CIFAR-10", (0.5, 0.25, 0.1), (0.5, 0.3), 2_560, 1, 1_000, cifar),
+        Net("lstm", "LSTM-64x2 on HAPT", (0.5, 0.25, 0.15), (), 2_048, 1, 1_000, hapt),
+        Net("resnet20", "ResNet-20 on CIFAR-10", (0.5, 0.35, 0.25, 0.15), (0.7,), 2_560, 1, 2_000, cifar),
+        Net("vgg16", "VGG-16 on CIFAR-10", (0.25, 0.1), (0.5,), 2_560, 1, 1_000, cifar),
     )
 }
 

@@ -28,13 +28,27 @@ from edgelr.vocabulary import DENSE, Candidate, Choice, Plan, Scheme, Share
 SCHEMES: tuple[Scheme, ...] = ("channel", "spatial", "linear")
 # Whose common factor is quickly found: the first factor of "channel" is as wide as all patches.
 SHARED: tuple[tuple[Scheme, Literal["left", "right"]], ...] = (("spatial", "left"), ("spatial", "right"), ("channel", "right"))
+TARGETS = ("raspberry-pi-4", "raspberry-pi-5", "host")
+SHARE = 0.5
+RIVALS = ("ResNet-56", "ResNet-20")
 METHODS = ("uniform", "energy", "learning-compression", "additive", "shared")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Images: trained on in one epoch, scored before training, tested at the end, calibrated on."""
+
+    trained: int
+    selection: int = 1000
+    tested: int = 2000
+    calibration: int = 128
 
 
 @dataclass(frozen=True)
 class Place:
     """Where latencies come from, and what every choice costs there."""
 
+    target: str
     machine: Machine
     precision: Precision
     prices: Prices
@@ -95,7 +109,7 @@ class Ground:
 
         cell = cells.cell(f"prices {self.source.name} {target}", make)
         prices = Prices("litert", machine.on, dict(zip(keys, cell["us"], strict=True)), cell["base_us"], machine.how)
-        return Place(machine, precision, prices, prices.predicted_us(Plan(), self.options))
+        return Place(target, machine, precision, prices, prices.predicted_us(Plan(), self.options))
 
     def rows(self, place: Place, measured: bool) -> Table:
         """The table of layers one by one, its errors the weights' or, where ``measured``, what each choice does to the outputs."""
@@ -160,3 +174,7 @@ def right(net: nn.Module, x: Tensor, y: Tensor, batch: int = 100) -> float:
         for b, t in zip(torch.split(x, batch), torch.split(y, batch), strict=True):
             hits += int(net(b.contiguous(memory_format=torch.channels_last)).argmax(1).eq(t).sum())
     return hits / len(x)
+
+
+def trained_key(cell: dict[str, Any]) -> str:
+    return "trained " + " ".join(f"{n}:{'.'.join(map(str, c))}" for n, c in sorted(cell["plan"].items()))

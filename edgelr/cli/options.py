@@ -32,7 +32,7 @@ Budgets = Annotated[
 Out = Annotated[str, typer.Option("-o", "--out", help="The folder to write.")]
 Recipe = Annotated[str, typer.Option("--recipe", help="How files become inputs: a name under calibration/, or a .toml of yours.")]
 Method = Annotated[str, typer.Option("--method", help="beam, additive, learning-compression, rank-tuning, energy, uniform or dense.")]
-Scheme = Annotated[str, typer.Option("--scheme", help="Which schemes may be used: channel,spatial,linear,recurrent,gates; shared: with factors in common.")]
+Scheme = Annotated[str, typer.Option("--scheme", help="channel,spatial,linear,recurrent,gates, and shared (factors in common).")]
 Group = Annotated[
     list[str] | None,
     typer.Option("--group", help="Layers that share a factor (--scheme shared), as 'blocks.[3-5].conv1'. Repeatable; default: found."),

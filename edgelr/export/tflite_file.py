@@ -88,7 +88,7 @@ class TfliteWriter:
     # Tensors.
 
     def _buffer(self, data: bytes, once: bool) -> int:
-        """A buffer with these bytes; ``once``: the one that has them already, where there is one (weights that operations have in common)."""
+        """A buffer with these bytes; ``once``: the one that has them already, where there is one."""
         if once and data in self.buffers:
             return self.buffers[data]
         buffer = schema.BufferT()
@@ -99,7 +99,8 @@ class TfliteWriter:
         return len(self.model.buffers) - 1
 
     def _tensor(
-        self, name: str, shape: Sequence[int], kind: str, data: Any = None, scale: Any = None, zero: int = 0, axis: int = 0, once: bool = False
+        self, name: str, shape: Sequence[int], kind: str, data: Any = None, scale: Any = None, zero: int = 0, axis: int = 0,
+        once: bool = False,
     ) -> int:
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.type, tensor.buffer = name, [int(s) for s in shape], getattr(schema.TensorType, kind), 0

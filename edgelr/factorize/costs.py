@@ -13,8 +13,9 @@ def choice_cost(layer: Layer, choice: Choice) -> tuple[int, int]:
     """Parameters and MACs (of one sample) of ``layer`` under ``choice``.
 
     A gate matrix works once a step. A bias counts as parameters, not as MACs: it starts the accumulator. The first layer of a spatial
-    pair runs at the output's height and the input's width. A factor in common with other layers counts whole (``sharing.group_cost`` counts it
-    once); a second one has a gain of each output channel, which is the layer's own. Raises UsageError where the layer's shape doesn't allow the choice.
+    pair runs at the output's height and the input's width. A factor in common with other layers counts whole (``sharing.group_cost``
+    counts it once); one in common on the right has a gain of each output channel, which is the layer's own. Raises UsageError where the
+    layer's shape doesn't allow the choice.
     """
     bias = layer.weight_shape[0] if layer.bias else 0
     linear = layer.kind in ("linear", "recurrent")

@@ -1,4 +1,4 @@
-"""Joint matrix decomposition: layers of equal shape with one factor in common (Chen et al., arXiv 2107.04386), split once for every rank."""
+"""Joint matrix decomposition (Chen et al., arXiv 2107.04386): layers of equal shape with a factor in common, split once for every rank."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from edgelr.errors import BadInputError, UsageError
-from edgelr.factorize.basis import middle_scales
 from edgelr.factorize.geometry import Geometry, geometry_of
-from edgelr.factorize.joint_basis import both, common_left, common_right, common_right_of
+from edgelr.factorize.joint_basis import both
+from edgelr.factorize.joint_split import balance, one_sided, sizes
 from edgelr.factorize.matrices import matrix_view, pair_weights, weight_from_matrix
 from edgelr.factorize.moments import Moments
-from edgelr.factorize.refit import Refit, refit_spatial
+from edgelr.factorize.refit import Refit
 from edgelr.factorize.schemes import schemes_of
-from edgelr.factorize.split import column_moment
 from edgelr.vocabulary import Scheme
 
 Side = Literal["left", "right", "both"]
+Common = Literal["first", "second"]  # the layer of a pair whose weight the group has in common
 SWEEPS = 30  # the paper's K; its study finds 30 sweeps as good as 70
 
 
@@ -29,7 +29,7 @@ class SharedPair:
 
     first: Tensor
     second: Tensor
-    common: Literal["first", "second"]
+    common: Common
 
 
 @dataclass(eq=False)
@@ -58,7 +58,7 @@ class JointDecomposition:
         """Full rank of one layer (of each group)."""
         return min(next(iter(self.matrices.values())).shape[1:])
 
-    def parts(self, name: str, rank: int, left_rank: int = 0) -> tuple[tuple[Tensor, Tensor, Literal["first", "second"]], ...]:
+    def parts(self, name: str, rank: int, left_rank: int = 0) -> tuple[tuple[Tensor, Tensor, Common], ...]:
         """The factors left [groups, m, r] and right [groups, r, n] of each of a layer's pairs, and which layer of it is common."""
         if not 1 <= rank <= self.max_rank:
             why = f"this group's layers have ranks 1 to {self.max_rank}"
@@ -112,12 +112,13 @@ class JointDecomposition:
     def errors(self, name: str) -> Tensor:
         """``error`` of all ranks, float64 [max_rank + 1]; index = rank, rank 0 being the layer without its weight. Not of "both"."""
         if self.side == "both":
-            raise UsageError("there is an error for each pair of ranks", "both sides have a rank of their own", "ask for error(name, rank, ...)")
+            raise UsageError("there is an error for each pair of ranks", "both sides have a rank of their own", "ask for error()")
         if name in self.moments:
             return torch.tensor([1.0, *(self.error(name, r) for r in range(1, self.max_rank + 1))], dtype=torch.float64)
         assert self.basis is not None
         matrix = self.matrices[name]
-        seen = (matrix @ self.basis.mT).square().sum(dim=(0, 1)) if self.side == "left" else (self.basis.mT @ matrix).square().sum(dim=(0, 2))
+        own = matrix @ self.basis.mT if self.side == "left" else self.basis.mT @ matrix
+        seen = own.square().sum(dim=(0, 1) if self.side == "left" else (0, 2))
         total = matrix.square().sum()
         left = torch.cat([total[None], total - seen.cumsum(0)]).clamp(min=0)[: self.max_rank + 1]
         return left / total if total > 0 else torch.zeros_like(left)
@@ -125,13 +126,13 @@ class JointDecomposition:
     def _common(self, left_rank: int, right_rank: int) -> tuple[Tensor, Tensor]:
         if (left_rank, right_rank) not in self._both:
             whole = list(self.matrices.values())
-            right, left, _ = both(whole, [_balance(m) for m in whole], left_rank, right_rank, self.sweeps)
+            right, left, _ = both(whole, [balance(m) for m in whole], left_rank, right_rank, self.sweeps)
             self._both[left_rank, right_rank] = right, left
         return self._both[left_rank, right_rank]
 
     def _evenly(self, right: Tensor | None, left: Tensor | None) -> Tensor:
         """Sizes of the middle channels of one of two summed pairs: the group's mean, since all layers have one common factor."""
-        return _sizes(list(self.matrices.values()), right, left)
+        return sizes(list(self.matrices.values()), right, left)
 
     def _composed(self, name: str, rank: int, left_rank: int) -> Tensor:
         product = sum(left @ right for left, right, _ in self.parts(name, rank, left_rank))
@@ -155,12 +156,13 @@ class JointDecomposition:
 def decompose_group(
     modules: Mapping[str, nn.Module], scheme: Scheme, side: Side, *, moments: Mapping[str, Moments] | None = None, sweeps: int = SWEEPS
 ) -> JointDecomposition:
-    """Split layers of equal weight shape together, with the factor of ``side`` in common: one eigendecomposition, from which every rank is cut.
+    """Split layers of equal weight shape together, with the factor of ``side`` in common: one eigendecomposition, good for every rank.
 
     "right" and "left" are the exact optimum of sum_i ||M_i - L_i R_i||^2 / ||M_i||^2 with one of the factors the same for all. With the
-    moments of all layers' inputs "right" is the optimum for their outputs, E||error||^2 (of "spatial" with the columns taken apart). A factor
-    that reads several layers' inputs has no such closed form: of "left" it is that of their mean moment, and each layer's own factor is
-    refitted to its own inputs by least squares. "both" goes by the weights alone. With moments the biases take over the mean's error.
+    moments of all layers' inputs "right" is the optimum for their outputs, E||error||^2 (of "spatial" with the columns taken apart). A
+    factor that reads several layers' inputs has no such closed form: of "left" it is that of their mean moment, and each layer's own
+    factor is refitted to its own inputs by least squares. "both" goes by the weights alone. With moments the biases take over the mean's
+    error.
 
     Raises UsageError where the layers differ in shape or can't take the scheme, BadInputError where a weight is NaN or infinite.
     """
@@ -178,57 +180,13 @@ def decompose_group(
         what = "layers of different shapes can't have a factor in common" if shapes else "a group needs layers"
         raise UsageError(what, ", ".join(f"{n} {g.weight_shape}" for n, g in geometries.items()), "group layers of equal shape")
     matrices = {n: matrix_view(cast(Tensor, m.weight), scheme, geometries[n].groups) for n, m in modules.items()}
-    biases = {n: cast(Tensor, m.bias).detach().to("cpu", torch.float64, copy=True) if geometries[n].bias else None for n, m in modules.items()}
+    biases = {n: m.bias.detach().to("cpu", torch.float64, copy=True) if isinstance(m.bias, Tensor) else None for n, m in modules.items()}
     known = {n: m for n, m in (moments or {}).items() if n in modules and m.count}
     aware = known if len(known) == len(modules) else {}
     if side == "both":
         return JointDecomposition(scheme, side, geometries, matrices, biases, None, None, known, {}, sweeps)
-    basis, scales, refits = _one_sided(scheme, side, geometries, matrices, aware)
+    basis, scales, refits = one_sided(scheme, side, geometries, matrices, aware)
     return JointDecomposition(scheme, side, geometries, matrices, biases, basis, scales, known, refits, sweeps)
-
-
-def _one_sided(
-    scheme: Scheme, side: Side, geometries: Mapping[str, Geometry], matrices: Mapping[str, Tensor], known: Mapping[str, Moments]
-) -> tuple[Tensor, Tensor, dict[str, Refit]]:
-    """The common factor, the sizes of the middle channels, and of "left" with moments the refits of the others."""
-    whole = list(matrices.values())
-    rank, balance = min(whole[0].shape[1:]), [_balance(m) for m in whole]
-    if not known:
-        basis = common_right(whole, balance, rank) if side == "left" else common_left(whole, balance, rank)
-        return basis, _sizes(whole, basis if side == "left" else None, basis if side == "right" else None), {}
-
-    def of_columns(moment: Tensor, g: Geometry) -> Tensor:
-        wide = column_moment(moment, g) if scheme == "spatial" else moment
-        return wide.expand(g.groups, -1, -1)
-
-    exact = {n: known[n].covariance if g.bias else known[n].second for n, g in geometries.items()}
-    narrow = [of_columns(exact[n], g) for n, g in geometries.items()]
-    rows = sum(m.rows for m in known.values())
-    seconds = [of_columns(known[n].second, g) for n, g in geometries.items()]
-    if side == "right":
-        basis = common_left(whole, balance, rank, narrow)
-        sizes = [middle_scales(basis.mT @ m, c, rows) for m, c in zip(whole, seconds, strict=True)]
-        return basis, _mean_size(sizes), {}
-    traces = [float(c.diagonal(dim1=1, dim2=2).sum()) or 1.0 for c in narrow]
-    mean = sum(c / t for c, t in zip(narrow, traces, strict=True))
-    assert isinstance(mean, Tensor)
-    basis = common_right_of(whole, balance, rank, mean)
-    projected = [m @ torch.linalg.pinv(basis) for m in whole]
-    refits = {}
-    for (name, g), left in zip(geometries.items(), projected, strict=True):
-        weight = weight_from_matrix(matrices[name], scheme, g.weight_shape).reshape(g.groups, -1, g.patch_size)
-        columns = g.kernel[1] if scheme == "spatial" else 1
-        refits[name] = refit_spatial(weight, exact[name].expand(g.groups, -1, -1), left, basis, columns)
-    return basis, _mean_size([middle_scales(basis, c, rows) for c in seconds]), refits
-
-
-def _mean_size(sizes: list[Tensor]) -> Tensor:
-    return torch.stack(sizes).square().mean(dim=0).sqrt()
-
-
-def _balance(matrix: Tensor) -> float:
-    energy = float(matrix.square().sum())
-    return 1.0 / energy if energy > 0 else 0.0
 
 
 def _fitted(matrix: Tensor, right: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,15 +195,7 @@ def _fitted(matrix: Tensor, right: Tensor, left: Tensor) -> tuple[Tensor, Tensor
     return (matrix - left @ theirs) @ right.mT, theirs
 
 
-def _sizes(matrices: list[Tensor], right: Tensor | None, left: Tensor | None) -> Tensor:
-    """Sizes of the middle channels [groups, k] that give a pair's two factors the same norm, in the mean of the layers."""
-    seen = [(m @ right.mT).square().sum(dim=1) if right is not None else (cast(Tensor, left).mT @ m).square().sum(dim=2) for m in matrices]
-    size = (sum(seen) / len(seen)) ** 0.25
-    inverse = 1 / size if right is not None else size
-    return torch.where(size > 0, inverse, 1.0)
-
-
-def _evened(left: Tensor, right: Tensor, common: Literal["first", "second"], scales: Tensor) -> tuple[tuple[Tensor, Tensor, Literal["first", "second"]]]:
+def _evened(left: Tensor, right: Tensor, common: Common, scales: Tensor) -> tuple[tuple[Tensor, Tensor, Common]]:
     return ((left * scales[:, None, :], right / scales[:, :, None], common),)
 
 

@@ -71,7 +71,8 @@ def both(
     objective: list[float] = []
 
     def told(rest: Sequence[Tensor], kept: Sequence[Tensor]) -> None:
-        objective.append(sum(w * float((r.square().sum() - k.square().sum()).clamp(min=0)) for w, r, k in zip(weights, rest, kept, strict=True)))
+        lost = (float((r.square().sum() - k.square().sum()).clamp(min=0)) for r, k in zip(rest, kept, strict=True))
+        objective.append(sum(w * e for w, e in zip(weights, lost, strict=True)))
 
     for _ in range(sweeps):
         rest = [m - a @ right for m, a in zip(matrices, ours, strict=True)]

@@ -35,11 +35,11 @@ def rebuild(
     joint: Mapping[GroupKey, JointDecomposition] = MappingProxyType({}),
 ) -> nn.Module:
     """A deep copy of ``model`` with each factorised layer of ``plan`` replaced by its pair (an nn.Sequential of "0" and "1"), and each
-    nn.LSTM or nn.GRU with factorised gate matrices by a ``FactoredRecurrent``. A factor in common is one Parameter in all layers of its group.
+    nn.LSTM or nn.GRU with factorised gate matrices by a ``FactoredRecurrent``. A factor in common is one Parameter in all its layers.
 
-    ``decompositions`` is keyed by layer name and scheme, ``joint`` by group name, scheme and side. Raises BadInputError, naming the layer, where the plan names a layer that the
-    network doesn't have, a scheme that it can't take or a rank above full rank; UsageError where a decomposition is missing or is of
-    another layer.
+    ``decompositions`` is keyed by layer name and scheme, ``joint`` by group name, scheme and side. Raises BadInputError, naming the layer,
+    where the plan names a layer that the network doesn't have, a scheme that it can't take, a rank above full rank, or a group whose
+    layers' choices or shapes differ; UsageError where a decomposition is missing or is of another layer.
     """
 
     def cut(name: str, layer: nn.Module, choice: Choice) -> Weights:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from edgelr.factorize.geometry import Geometry
 from edgelr.factorize.joint import SharedPair
-from edgelr.factorize.pairs import LinearPair, plain_pair
+from edgelr.factorize.pairs import plain_pair
 from edgelr.vocabulary import Scheme
 
 

@@ -42,9 +42,10 @@ def settled(net: nn.Module, norms: Mapping[str, nn.Module]) -> nn.Module:
 
 @torch.no_grad()
 def revive(layer: Any, norm: Any) -> None:
-    """Take ``norm``'s gain out of the layer that it was folded into, and give it the layer's bias. ``norm`` keeps its statistics.
+    """Take ``norm``'s gain out of the layer that it was folded into, and the layer's bias into ``norm``'s mean.
 
-    ``layer`` may be what stands in for a factorised one.
+    ``norm`` keeps its own bias: in training that is the mean of what comes out, whatever the layer's bias was, and factors that are
+    aware of their inputs have one that keeps this mean. ``layer`` may be what stands in for a factorised one.
     """
     last = last_layers(layer)
     gain = 1 / torch.sqrt(norm.running_var.double() + norm.eps)
@@ -53,8 +54,10 @@ def revive(layer: Any, norm: Any) -> None:
     safe = torch.where(gain.abs() > SMALLEST_GAIN * gain.abs().max(), gain, 0.0)
     inverse = torch.where(safe == 0, 0.0, 1 / torch.where(safe == 0, 1.0, safe))
     scale_outputs(last, inverse)
-    shift: Tensor = last[0].bias.double() + norm.running_mean.double() * gain
-    norm.bias = nn.Parameter(shift.to(last[0].weight.dtype))
+    bias: Tensor = last[0].bias.double()
+    own = torch.zeros_like(bias) if norm.bias is None else norm.bias.double()
+    norm.running_mean.copy_(torch.where(safe == 0, norm.running_mean.double(), (own - bias) * inverse))
+    norm.bias = nn.Parameter((bias + norm.running_mean.double() * gain).to(last[0].weight.dtype))
     if norm.weight is None:
         norm.weight = nn.Parameter(torch.ones_like(norm.running_var))
     norm.affine = True

@@ -15,7 +15,6 @@ from edgelr.factorize import (
     Decomposition,
     Gates,
     break_even_rank,
-    choice_cost,
     collect_moments,
     decompose,
     group_cost,

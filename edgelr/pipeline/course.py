@@ -9,7 +9,7 @@ from edgelr.data import Split
 from edgelr.errors import UsageError
 from edgelr.pipeline.auto import Facts, decided, kind_of
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.lessons import batches_of, loss_of, parts_of, some
+from edgelr.pipeline.lessons import batches_of, loss_of, some, trainable
 from edgelr.pipeline.pace import epochs_for
 from edgelr.pipeline.planning import Planned
 from edgelr.pipeline.prepare import counted_costs
@@ -31,7 +31,6 @@ class Course:
     epochs: int
     train: Split
     held: Split
-    held_name: str
 
     @property
     def epochs_before(self) -> int:
@@ -44,13 +43,13 @@ def course_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = N
     Raises UsageError where what was asked can't be done.
     """
     settings, source, plan = job.settings, job.source, planned.product.plan
-    if job.data.train is None:
+    if not trainable(job.data):
         return "nothing was trained: there is no train part (add x_train to the data)"
-    train, whole, held_name = parts_of(job.data, settings.seed)
-    held = some(whole, settings.score_samples, settings.seed)
+    assert job.data.train is not None and job.data.validation is not None
+    train, held = job.data.train, some(job.data.validation, settings.score_samples, settings.seed)
     if begun is not None:
         recipe, why, epochs = begun
-        return Course(suited(cast(RecipeName, recipe), source), why, epochs, train, held, held_name)
+        return Course(suited(cast(RecipeName, recipe), source), why, epochs, train, held)
     name, why = settings.train, f"asked for (--train {settings.train})"
     epochs = _epochs(job, planned, suited("finetune" if name == "auto" else cast(RecipeName, name), source), train)
     if name == "auto":
@@ -75,7 +74,7 @@ def course_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = N
             "the plan that meets the budget leaves every layer as it is",
             "give a tighter budget, or --train finetune to train the network as it is",
         )
-    return Course(suited(cast(RecipeName, name), source), why, epochs, train, held, held_name)
+    return Course(suited(cast(RecipeName, name), source), why, epochs, train, held)
 
 
 def least_epochs(name: TrainName) -> int:

@@ -13,7 +13,7 @@ from edgelr.quantization import Quantized
 from edgelr.vocabulary import Format, Plan
 
 WRITERS: dict[Format, Callable[[Quantized], bytes]] = {"tflite": tflite_bytes, "onnx": onnx_bytes}
-ANY_RANGE = 4.0  # neither latency nor size depends on the scales, but for equal ones being stored once: each value gets its own
+ANY_RANGE = 4.0  # neither latency nor size depends on the scales, but for equal ones being stored once
 GOLDEN = 0.6180339887498949
 
 
@@ -22,10 +22,14 @@ def write(quantized: Mapping[Format, Quantized]) -> dict[Format, bytes]:
     return {f: WRITERS[f](q) for f, q in quantized.items()}
 
 
-def draft(graph: Graph, formats: Sequence[Format], precision: Precision) -> dict[Format, bytes]:
-    """Files of the right shape with made-up scales: same bytes and same latency as the calibrated ones, at once."""
-    ends = {value: ANY_RANGE * (1 + i / 1024) for i, value in enumerate(graph.shapes)}
-    ranges = {value: (-end * (0.5 + i * GOLDEN % 1), end) for i, (value, end) in enumerate(ends.items())}
+def draft(graph: Graph, formats: Sequence[Format], precision: Precision, *, apart: bool = False) -> dict[Format, bytes]:
+    """Files of the right shape with made-up scales: same bytes and same latency as the calibrated ones, at once.
+
+    ``apart`` gives each value a grid of its own, as calibration does: where operations have weights in common, what they don't have in
+    common (scales of biases) must not be equal by chance.
+    """
+    ends = {value: ANY_RANGE * (1 + i / 1024 * apart) for i, value in enumerate(graph.shapes)}
+    ranges = {value: (-end * (0.5 + i * GOLDEN % 1 if apart else 1.0), end) for i, (value, end) in enumerate(ends.items())}
     return write(precision.quantized(graph, ranges, formats))
 
 

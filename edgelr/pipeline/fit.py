@@ -148,7 +148,8 @@ class Fitting:
         return over
 
     def drafted(self, plan: Plan) -> dict[Format, bytes]:
-        return draft(planned(self.source.graph, plan, self.factors), list(self.dense_files), self.precision)
+        grouped = any(name in self.factors.grouped.groups for name in self.options)
+        return draft(planned(self.source.graph, plan, self.factors), list(self.dense_files), self.precision, apart=grouped)
 
     def band(self, key: str) -> float:
         """The error, as a share, that a plan's ``us:RUNTIME`` may have where it isn't measured; the ratio's where the limit is a share."""

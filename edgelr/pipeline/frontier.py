@@ -86,19 +86,15 @@ def plans(job: Job, fitting: Fitting, shares: Sequence[float]) -> Iterator[tuple
     whole = total(Plan(), rows, base)
     for share in sorted(shares, reverse=True):
         try:
-            yield share, additive(rows, {n: share * whole[n] for n in names}, base).plan
+            found = additive(rows, {n: share * whole[n] for n in names}, base)
         except BudgetError:
             continue
+        yield share, job.factors.grouped.expanded(found.plan)
 
 
 def _first_budget(job: Job) -> Budget:
     """The first budget; where a loss is tolerated instead, parameters are what is saved."""
     return job.settings.budgets[0] if job.settings.budgets else Budget("params", 1.0, "params", relative=True)
-
-
-def _budget(job: Job) -> Budget:
-    """The first, or one on bytes where a run has none (it was told what it may lose)."""
-    return next(iter(job.settings.budgets), Budget("size", 1.0, "B", relative=True))
 
 
 def _split(job: Job) -> tuple[Split, str]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgelr.data import Split
 from edgelr.factorize import skeleton
-from edgelr.pipeline.lessons import batches_of, loss_of, parts_of
+from edgelr.pipeline.lessons import batches_of, loss_of
 from edgelr.pipeline.recipes import Recipe, Rows, Running, trained_whole, tuned
 from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.source import Source, read
@@ -47,7 +47,8 @@ class Lesson:
         source, train = self.source, self.train
         if source is None or train is None:
             source, data = read(self.settings)
-            train = parts_of(data, self.settings.seed)[0]
+            train = data.train
+            assert train is not None
         loss, batches = loss_of(self.settings, source), batches_of(self.settings, train)
         running = Running(self.settings.seed, self.checkpoint, world)
         tell = self.tell or (lambda progress: None)

@@ -18,7 +18,6 @@ from edgelr.training import Batch, Shuffled, augmentation, forward_of, outputs_o
 BATCH = 64
 BATCHES_MIN = 16  # of an epoch: a few samples are taken in smaller batches
 BATCH_MIN = 2  # batch norm has no statistics of one sample
-HELD = 0.1  # of the train part, where there is no validation part to judge by
 
 
 def check_recipe(settings: Settings, data: Data) -> None:
@@ -29,18 +28,13 @@ def check_recipe(settings: Settings, data: Data) -> None:
         raise UsageError(
             "there is nothing to train on", f"--train {settings.train} needs a train part", "add x_train to the data, or leave --train out"
         )
-    if len(data.train) < BATCH_MIN + 1:
+    if not trainable(data):
         raise UsageError("there is nothing to train on", f"the train part has {len(data.train)} samples", "give more, or leave --train out")
 
 
-def parts_of(data: Data, seed: int) -> tuple[Split, Split, str]:
-    """What is trained on, what judges training, and that part's name: validation, or a tenth of the train part that is kept from it."""
-    assert data.train is not None
-    if data.validation is not None:
-        return data.train, data.validation, "validation"
-    order = np.random.default_rng(seed).permutation(len(data.train))
-    held = max(1, round(HELD * len(order)))
-    return data.train.take(np.sort(order[held:])), data.train.take(np.sort(order[:held])), "held out of train"
+def trainable(data: Data) -> bool:
+    """Whether there is a train part to speak of; there is a validation part then (``edgelr.data`` takes it out of train)."""
+    return data.train is not None and data.validation is not None and len(data.train) >= BATCH_MIN
 
 
 def some(split: Split, most: int, seed: int) -> Split:

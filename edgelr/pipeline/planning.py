@@ -63,7 +63,8 @@ def planned_network(job: Job, dense: Product, precision: Precision, unfinished: 
     scores = {how: _score(planned) for how, planned in found.items()}
     params = {how: counted_costs(job.source, planned.product.plan)["params"] for how, planned in found.items()}
     best = max(found, key=lambda how: (scores[how] if settings.max_loss is None else 0.0, -params[how], scores[how]))
-    log.say(f"kept: {best}; on held-out samples " + ", ".join(f"{how} {scores[how]:.4f} with {params[how]:,.0f} parameters" for how in found))
+    told = ", ".join(f"{how} {scores[how]:.4f} with {params[how]:,.0f} parameters" for how in found)
+    log.say(f"kept: {best}; on held-out samples {told}")
     return found[best]
 
 

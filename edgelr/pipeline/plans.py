@@ -71,7 +71,7 @@ def _share_of(entry: dict[str, object]) -> Share | None:
         return None
     if side == "both":
         return Share(group, "both", left) if 0 < left < rank else None
-    return Share(group, side) if side in ("left", "right") and "left_rank" not in entry else None  # type: ignore[arg-type]
+    return Share(group, side) if side in ("left", "right") and "left_rank" not in entry else None
 
 
 def read_plan(path: Path) -> tuple[Plan, tuple[int, ...]]:

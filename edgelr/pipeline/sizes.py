@@ -26,7 +26,7 @@ def sizes(
     for name, found in options.items():
         alone = _alone(graph, factors.grouped.members(name))
         for choice in (DENSE, *found):
-            written = draft(planned(alone, Plan({name: choice}), factors), formats, precision)
+            written = draft(planned(alone, Plan({name: choice}), factors), formats, precision, apart=name in factors.grouped.groups)
             result[name, choice] = {f: len(data) for f, data in written.items()}
     return result
 

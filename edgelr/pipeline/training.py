@@ -58,7 +58,7 @@ class Trainer:
         held, named = self.course.held, self.job.settings.metric
         if id(graph) not in self.scores:
             metric = metric_of("agreement" if held.y is None and ":" not in named else named, held)
-            made = metric.score(outputs_of(graph, held), held.y, self.reference, self.course.held_name)
+            made = metric.score(outputs_of(graph, held), held.y, self.reference, "validation")
             self.scores[id(graph)] = graph, made
         return self.scores[id(graph)][1]
 
@@ -168,7 +168,9 @@ def trained_network(job: Job, dense: Product, planned: Planned, unfinished: Unfi
             source, plan = trainer.whole(planned)
             cut, _ = factorised(source, plan, lambda: list(job.calibration), SCHEMES)
             graph = graph_of(cut, plan, source.shape)
-        candidates = [(planned.product.model, untrained, planned.product.plan), (cut, graph, plan)]
+        candidates = [(planned.product.model, untrained, planned.product.plan)]
+        if graph is not untrained:
+            candidates.append((cut, graph, plan))
         if course.epochs > course.epochs_before:
             candidates.append((*trainer.factors(source, plan, cut, graph), plan))
         model, best, plan = kept(trainer, candidates)
@@ -182,9 +184,9 @@ def kept(trainer: Trainer, candidates: list[tuple[nn.Module, Graph, Plan]]) -> t
     scores = [trainer.score(graph) for _, graph, _ in candidates]
     best = max(range(len(scores)), key=lambda i: (scores[i].value, i))
     if best < len(scores) - 1:
-        names = ("as it was before training", "as it was before fine-tuning")
+        when = "before fine-tuning" if best else "before training"
         told = f"{scores[-1].metric} on {scores[-1].split} is {scores[best].value:.1%} so, and {scores[-1].value:.1%} after training"
-        trainer.notes.append(f"the network is kept {names[best]}: {told}")
+        trainer.notes.append(f"the network is kept as it was {when}: {told}")
         trainer.job.log.say(f"note: {trainer.notes[-1]}")
     return candidates[best]
 

@@ -138,7 +138,7 @@ class LayerLatency:
 class LayerLine:
     """What one layer became and why. ``shape`` is the source's weight shape; ``bytes`` those of the chosen int8 weights and biases.
 
-    ``share``: the side of a factor that it has in common, and the group ("left of blocks.3-5.conv1"); its bytes are its part of the group's.
+    ``share``: the side of a factor that it has in common, and the group ("left of blocks.3-5.conv1"); its bytes are its part of theirs.
     """
 
     name: str

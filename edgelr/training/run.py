@@ -72,7 +72,7 @@ class Run:
         return float(whole)
 
     def _statistics(self) -> list[Tensor]:
-        return [t for t in self.others.values() if t.is_floating_point()]
+        return [t for name, t in self.others.items() if name.endswith(("running_mean", "running_var"))]
 
     def agree(self) -> None:
         """Weights and statistics become those of process 0: what processors of two kinds round differently doesn't add up."""

@@ -83,7 +83,7 @@ def test_load_gives_the_network_that_the_files_were_made_from(case: Case, recipe
 
 
 def test_learning_compression_tells_the_ranks_that_it_chose_itself() -> None:
-    out, report = done(CONV, "lc")
+    out, report = done(RECURRENT, "lc")
     plan, _ = read_plan(out / "plan.toml")
     changed = {r.layer: r for r in report.training_stages[0].ranks}
     assert changed, "uniform ranks are not what the C step chooses here"
@@ -92,6 +92,13 @@ def test_learning_compression_tells_the_ranks_that_it_chose_itself() -> None:
     assert {line.name: (line.scheme, line.rank) for line in report.layers if line.name in changed} == {
         n: (plan[n].scheme, plan[n].rank) for n in changed
     }
+
+
+def test_learning_compression_meets_bytes_as_written(tmp_path: Path) -> None:
+    report = run(Convolutional, tmp_path / "out", "55%KB", train="lc", epochs=2)
+    assert report.met and report.training_stages[0].recipe == "lc"
+    for line, artifact in zip(report.budgets, report.artifacts, strict=True):
+        assert artifact.bytes == (tmp_path / "out" / artifact.path).stat().st_size <= 1000 * line.limit
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
@@ -134,12 +141,12 @@ def test_training_on_the_grid_comes_after_training_in_float(tmp_path: Path) -> N
     assert report.training is not None and report.training.epochs != 0 and report.training_stages[0].epochs == 2
 
 
-def test_a_part_of_the_train_part_judges_where_there_is_no_validation_part() -> None:
+def test_samples_held_out_of_the_train_part_judge_where_there_is_no_validation_part() -> None:
     given = data()
     report = run(Linear, None, "60%params", Data(given.train, None, given.test, given.calibration), train="finetune", epochs=2)
     after = report.training_stages[0].score_after
-    assert after is not None and after.split == "held out of train" and after.n == round(0.1 * len(given.train or ()))
-    assert report.training_stages[0].samples == len(given.train or ()) - after.n
+    assert after is not None and given.train is not None
+    assert after.n + report.training_stages[0].samples == len(given.train)
 
 
 @pytest.mark.parametrize(("settings", "said"), [

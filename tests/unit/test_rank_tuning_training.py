@@ -189,3 +189,17 @@ def test_a_resumed_training_goes_on_with_the_same_gradients() -> None:
     fresh.load({k: v.clone() for k, v in methods[1].state().items()})
     again = fresh.penalty()
     assert again is not None and torch.equal(kept, again)
+
+
+def test_after_a_projection_only_what_is_left_is_made_smaller() -> None:
+    net = network()
+    method = started(RankTuning(matrices(net, PLAN), RankTuningSettings(1.0, (0.0, 0.0), every=3, refresh=1000)), net, 20)
+    method.penalty()
+    method.after_step(3)
+    penalty = method.penalty()
+    assert penalty is not None
+    penalty.backward()  # type: ignore[no-untyped-call]
+    for name, choice in PLAN.choices.items():
+        assert choice.rank is not None
+        gradient = torch.linalg.svdvals(named_layers(net)[name].weight.grad)  # type: ignore[union-attr]
+        assert gradient[: choice.rank + 1].tolist() == pytest.approx([1.0] * choice.rank + [0.0], abs=1e-4)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
 from lowrank_sample import PLAN, accuracy, fit, matrix_of, stepped, trained_net, with_spectrum
+from torch import Tensor, nn
 
 from edgelr.training import Bsr, BsrSettings, matrices
 from edgelr.training.bsr import modified_stable_rank

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
 from lowrank_sample import PLAN, accuracy, batches, fit, matrix_of, stepped, trained_net, with_spectrum
+from torch import Tensor, nn
 
 from edgelr.factorize import decompose, named_layers, rebuild
 from edgelr.training import Lrpet, LrpetSettings, matrices, recalibrate
