@@ -10,6 +10,7 @@ are written beside the page.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -123,7 +124,8 @@ def chart(net: Net, plans: Sequence[Cell], unit: Literal["bytes", "ms"], format:
             for x, y, name in sorted(points):
                 beaten = any(a <= x and b >= y and (a, b) != (x, y) for a, b, _ in points)
                 told = f"{name}, {numbers}, {'fine-tuned' if way == 'tuned' else 'as cut'}: {y:.2%}, {x:,.4g} {unit}"
-                marks.append(Mark(x, y, "" if beaten or numbers == "float" else name, told, apart=beaten))
+                label = "" if beaten or numbers == "float" or way == "cut" else name
+                marks.append(Mark(x, y, label, told, apart=beaten))
             kind: Literal["before", "after"] = "before" if numbers == "float" else "after"
             lines.append(Line(f"{numbers}, {'fine-tuned' if way == 'tuned' else 'as cut'}", kind, tuple(marks), way == "cut"))
     x_name = f"bytes of the .{format}, counted" if unit == "bytes" else f"ms in {RUNTIME[format]}, one thread, measured"
@@ -141,7 +143,7 @@ def section(net: Net, plans: Sequence[Cell], out: Path | None) -> list[str]:
     """The plots, written beside the page, and the table."""
     parts = [f"## {net.title}"]
     pictures = []
-    for unit, format in (("bytes", "tflite"), ("ms", "tflite"), ("ms", "onnx")):
+    for unit, format in itertools.product(("bytes", "ms"), FORMATS):
         name = f"frontier-{net.name}-{unit}-{format}.svg"
         if out:
             (out.parent / name).write_text(chart(net, plans, unit, format), encoding="utf-8")  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from bench_recurrent import kept
 from bench_table import Cells, need, parser, publish, tell
-from rank_tuning_nets import NETS, TUNE_RATE, Net, data_of, facts, fit, trained
+from rank_tuning_nets import NETS, TRAININGS, TUNE_RATE, Net, data_of, facts, fit, trained
 from rank_tuning_page import page
 from recurrent_nets import accuracy
 from safetensors.torch import load_file, save_file
@@ -38,11 +38,9 @@ from edgelr.ranks import rank_tuning
 from edgelr.training import PLAIN
 from edgelr.vocabulary import DENSE, Choice, Layer, Plan
 
-WEIGHT = 1e-3  # of the nuclear norm
 LOSSES = (0.0, 0.7, 1.4, 3.0, 5.0, 10.0)  # % of the plainly trained network's held-out accuracy
 FINE_TUNED = (1.4, 5.0, 10.0)
 HEADLINE = 1.4
-TRAININGS = {"plain": 0.0, "adapted": WEIGHT}
 WAYS = {"plain SVD": False, "aware of inputs": True}
 ROUNDS = (  # network, seed, and whether the factors are trained further too: what shows most comes first
     ("lstm64", 0, "ranks"), ("gru128", 0, "ranks"), ("lstm64", 0, "factors"), ("gru128", 0, "factors"), ("gru128", 1, "factors"),
@@ -142,7 +140,7 @@ def main() -> None:
     need(given.shared, "data/hapt_windows.npz", "data/fsdd.npz")
     torch.set_num_threads(1)
     begun = time.perf_counter()
-    cells = Cells(given.out, {"weight": WEIGHT, "losses": LOSSES, "nets": {n: asdict(net) for n, net in NETS.items()}})
+    cells = Cells(given.out, {"trainings": TRAININGS, "losses": LOSSES, "nets": {n: asdict(net) for n, net in NETS.items()}})
     for name, seed, part in ROUNDS if not given.quick else ROUNDS[:1]:
         run(cells, name, seed, part, given.cache)
         parts, plot = page(cells.done, NETS, HEADLINE)

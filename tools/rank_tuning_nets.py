@@ -28,6 +28,7 @@ HELD_OUT_SPEAKER = "lucas"
 RATE, BATCH = 2e-3, 64
 TUNE_RATE = 5e-4  # of factors, which were trained already
 PROJECTED = 20 / 150  # the paper's rank for its units
+TRAININGS = {"plain": 0.0, "adapted": 1e-3, "adapted, ten times": 1e-2}  # the weight of the nuclear norm; 1e-3 is the authors'
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from statistics import fmean
 from typing import Any
 
 from bench_table import table
-from rank_tuning_nets import BATCH, HELD_OUT_SPEAKER, RATE, TUNE_RATE, Net, projected
+from rank_tuning_nets import BATCH, HELD_OUT_SPEAKER, RATE, TRAININGS, TUNE_RATE, Net, projected
 from rank_tuning_plot import drawing
 
 Done = Mapping[str, Any]  # results by NET/SEED/TRAINING and NET/SEED/TRAINING/WAY
 PAPER = 14.0
-TRAININGS = ("plain", "adapted")
 WAYS = ("plain SVD", "aware of inputs")
 
 
@@ -62,11 +61,11 @@ def _setting(nets: Mapping[str, Net], seeds: Mapping[str, Sequence[int]]) -> str
     )
     return (
         f"AdamW, peak rate {RATE:g}, cosine, batch {BATCH}, last epoch. {runs}. Adaptations: nuclear norm of every gate matrix times "
-        "0.001, growing from 10 % to 50 % of training; all gate matrices cut to one rank (as 20 for 150 units, which the authors took) "
-        f"after each fifth of it but the last. Factors are trained further at {TUNE_RATE:g}. Ranks are chosen on users 1, 8 and 15 of "
-        f"HAPT and on speaker {HELD_OUT_SPEAKER} of FSDD, who take no part in training; the test is of 9 other users and of speakers "
-        "theo and nicolas. Factor: weights of the dense gate matrices over those of their factors, biases left out. Losses are "
-        "relative, against the dense network of the same seed that was trained plainly; below 0 is a gain."
+        "0.001 (ten times: 0.01), growing from 10 % to 50 % of training; all gate matrices cut to one rank (as 20 for 150 units, which "
+        f"the authors took) after each fifth of it but the last. Factors are trained further at {TUNE_RATE:g}. Ranks are chosen on "
+        f"users 1, 8 and 15 of HAPT and on speaker {HELD_OUT_SPEAKER} of FSDD, who take no part in training; the test is of 9 other "
+        "users and of speakers theo and nicolas. Factor: weights of the dense gate matrices over those of their factors, biases left "
+        "out. Losses are relative, against the dense network of the same seed that was trained plainly; below 0 is a gain."
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, PANEL, LEFT, TOP, BOTTOM = 720, 260, 56, 34, 40
-COLOURS = ("#8a6d3b", "#c0504d", "#2f6f4f", "#1f5fbf")
+COLOURS = ("#8a6d3b", "#c0504d", "#2f6f4f", "#1f5fbf", "#7a4fa3", "#333333")
 FACTORS = (1, 2, 4, 8, 14, 28, 56)
 LOSS_MAX = 12.0
 

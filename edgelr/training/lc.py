@@ -76,7 +76,7 @@ class LearningCompression:
         """The last C step, without multipliers: what is left is the truncation of the trained weights."""
         with torch.no_grad():
             for h in self.held.values():
-                h.multipliers.zero_()
+                h.multipliers = torch.zeros_like(h.weight)
             copies = self._chosen()
             for name, copy in copies.items():
                 self.held[name].weight.copy_(copy)
@@ -102,7 +102,7 @@ class LearningCompression:
         if s.multipliers and self.done:
             for name, copy in copies.items():
                 h = self.held[name]
-                h.multipliers -= self.mu * (h.weight - copy)
+                h.multipliers = h.multipliers - self.mu * (h.weight - copy)
         before = self.mu
         self.mu = s.first * (s.last / s.first) ** (self.done / max(1, s.steps - 1))
         self.done += 1
@@ -110,7 +110,7 @@ class LearningCompression:
             # The target that the L step is drawn to holds the multipliers; they keep their meaning when mu grows.
             h.target = copies[name] + h.multipliers / self.mu if name in copies else None
             if name not in copies:
-                h.multipliers.zero_()
+                h.multipliers = torch.zeros_like(h.weight)
         assert before <= self.mu
 
     def _chosen(self) -> dict[str, Tensor]:

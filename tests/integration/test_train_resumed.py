@@ -20,6 +20,7 @@ from edgelr.errors import InterruptedRunError
 
 NAMES = ("model.int8.tflite", "model.int8.onnx", "model.safetensors", "plan.toml")
 ASKED = ("--budget", "60%params", "--allow-slower", "--method", "additive", *SHORT, "--train", "bsr")
+SETTINGS: dict[str, Any] = {"train": "bsr", "epochs": 4, "augment": "crop-flip"}
 LONG = 400  # epochs: some ten seconds and more
 
 
@@ -52,24 +53,30 @@ def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run in this process."""
+    out = tmp_path_factory.mktemp("trained") / "out"
+    run(Convolutional, out, "45%params", **SETTINGS)
+    return out
+
+
 @pytest.mark.parametrize("stage", ["training at full rank: epoch 2", "fine-tuning: epoch 1", "measuring"])
-def test_an_interrupted_run_is_taken_up_to_the_same_bytes(stage: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_taken_up_to_the_same_bytes(stage: str, trained: Path, tmp_path: Path) -> None:
     """Interrupted in either part of training, and behind it."""
-    settings: dict[str, Any] = {"train": "bsr", "epochs": 4, "augment": "crop-flip"}
-    run(Convolutional, tmp_path / "whole", "45%params", **settings)
     heard: list[str] = []
 
     def interrupt(text: str) -> None:
         heard.append(text)
-        trained = any(t.startswith("fine-tuning: epoch 2") for t in heard)
-        if text.startswith(stage) or (stage == "measuring" and trained):
+        done = any(t.startswith("fine-tuning: epoch 2") for t in heard)
+        if text.startswith(stage) or (stage == "measuring" and done):
             raise KeyboardInterrupt
 
     with pytest.raises(InterruptedRunError) as error:
-        run(Convolutional, tmp_path / "out", "45%params", tell=interrupt, **settings)
+        run(Convolutional, tmp_path / "out", "45%params", tell=interrupt, **SETTINGS)
     assert "--resume" in error.value.try_ and not (tmp_path / "out").exists()
-    run(Convolutional, tmp_path / "out", "45%params", resume=True, **settings)
-    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    run(Convolutional, tmp_path / "out", "45%params", resume=True, **SETTINGS)
+    assert files(tmp_path / "out") == files(trained)
     assert not (tmp_path / "out.unfinished").exists()
 
 

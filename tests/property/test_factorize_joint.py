@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -74,7 +76,7 @@ def test_the_left_of_weights_is_the_right_of_their_transposes() -> None:
 def test_no_half_step_of_the_two_sided_alternation_raises_the_objective_and_it_beats_its_start() -> None:
     matrices = normed(layers(4))
     _, _, objective = both(matrices, [1.0] * 4, 3, 4, 30)
-    assert all(after <= before + 1e-9 for before, after in zip(objective, objective[1:], strict=False))
+    assert all(after <= before + 1e-9 for before, after in pairwise(objective))
     assert objective[-1] < objective[0]
     joint = decompose_group(layers(4), "spatial", "both")
     assert sum(joint.error(f"b.{i}", 7, 3) for i in range(4)) <= objective[-1] + 1e-6
@@ -111,7 +113,7 @@ def test_the_tied_network_computes_the_products_and_its_common_weight_is_one_par
     tied = rebuild(net, Plan(dict.fromkeys(named, choice)), {}, {("g", scheme, side): joint})  # type: ignore[dict-item]
     x = torch.linspace(-1, 1, 2 * 6 * 16 * 16).reshape(2, 6, 16, 16)
     expected = x
-    for name, layer in named.items():
+    for name in named:
         weight, bias = joint.product(name, 4, 2)
         expected = nn.functional.conv2d(expected, weight, bias, stride, 1)
     torch.testing.assert_close(tied(x), expected, atol=1e-5, rtol=1e-5)
@@ -155,7 +157,8 @@ def resnet(blocks: tuple[int, ...]) -> list[tuple[str, int, int, int]]:
 
 
 @pytest.mark.parametrize(
-    ("blocks", "rate", "ratio"), [((3, 4, 6, 3), 0.04, 22.07), ((3, 4, 6, 3), 0.08, 13.93), ((2, 2, 2, 2), 0.04, 17.76), ((2, 2, 2, 2), 0.08, 11.99)]
+    ("blocks", "rate", "ratio"),
+    [((3, 4, 6, 3), 0.04, 22.07), ((3, 4, 6, 3), 0.08, 13.93), ((2, 2, 2, 2), 0.04, 17.76), ((2, 2, 2, 2), 0.08, 11.99)],
 )
 def test_the_paper_s_compression_factors_to_the_digit(blocks: tuple[int, ...], rate: float, ratio: float) -> None:
     dense = kept = 512 * 10

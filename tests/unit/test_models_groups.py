@@ -52,7 +52,11 @@ def test_given_groups_are_names_and_patterns_each_entry_a_group() -> None:
 
 @pytest.mark.parametrize(
     ("patterns", "told"),
-    [(["bloks.0.conv1"], "matches no layer"), (["blocks.0.conv1,blocks.1.*", "blocks.*.conv1"], "two groups"), (["blocks.[03].conv1"], "no two")],
+    [
+        (["bloks.0.conv1"], "matches no layer"),
+        (["blocks.0.conv1,blocks.1.*", "blocks.*.conv1"], "two groups"),
+        (["blocks.[03].conv1"], "no two"),
+    ],
 )
 def test_a_group_that_is_none_is_refused(patterns: list[str], told: str) -> None:
     layers = named([block(32), block(32), block(32), block(64)])

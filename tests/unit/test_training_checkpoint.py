@@ -30,7 +30,7 @@ from edgelr.training import (
     supervised,
     train,
 )
-from edgelr.training.checkpoint import Saved, write
+from edgelr.training.checkpoint import Saved, read, write
 
 SGD = Schedule(2, "sgd", weight_decay=1e-3, nesterov=True, clip=1.0)  # gradients are cut all the time
 STEPS = 10  # of an epoch
@@ -189,3 +189,13 @@ def test_files_are_written_at_epochs_ends_and_by_the_clock_but_not_too_often(
     monkeypatch.setattr(keeper, "write", seen)
     fit(tmp_path / "state", schedule=replace(SGD, epochs=3), seconds=seconds)
     assert written == at
+
+
+def test_tensors_come_back_with_their_values_and_their_order_in_memory(tmp_path: Path) -> None:
+    held = {"image": torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last), "turned": torch.randn(4, 3).T,
+            "part": torch.randn(6, 6)[:, :2], "one": torch.tensor(7), "none": torch.zeros(0, 3)}
+    write(tmp_path / "state", Saved(held, {"step": 3, "typical": 0.1 + 0.2}, {"a": "b"}))
+    found = read(tmp_path / "state", {"a": "b"})
+    assert found is not None and found.numbers == {"step": 3, "typical": 0.1 + 0.2}
+    assert all(torch.equal(found.tensors[name], t) and found.tensors[name].dtype == t.dtype for name, t in held.items())
+    assert [found.tensors[name].stride() for name in ("image", "turned")] == [held["image"].stride(), held["turned"].stride()]
