@@ -233,7 +233,8 @@ def report(chosen: Any, job: Job, cells: Cells, methods: list[str], times: dict[
         f"Start: test accuracy {dense['test']:.2%} in float, {dense['int8']:.2%} in int8. Every row: {job.epochs} epochs of {job.images:,} "
         f"images drawn anew from 45,000 (shift and flip), batch {BATCH}, SGD with Nesterov's momentum, cosine; rows that train the whole "
         "network first (BSR, learning-compression, LRPET) use half of the epochs for it. Last epoch reported, on "
-        f"{job.tested:,} test images (\"cut\": before fine-tuning, on {min(BETWEEN, job.tested):,}); ranks chosen on held-out training images, spatial, channel and linear pairs, factors aware of 512 "
+        f"{job.tested:,} test images (\"cut\": before fine-tuning, on {min(BETWEEN, job.tested):,}); ranks chosen on "
+        "held-out training images, spatial, channel and linear pairs, factors aware of 512 "
         "training images. int8: the .tflite in LiteRT. ms: LiteRT / ONNX Runtime, one thread, all files of the page side by side. "
         "Joint decomposition shares factors within groups of layers, so it is given the uniform row's parameters, not its MACs. "
         + (f"Mean and standard deviation over {job.seeds} seeds of training." if job.seeds > 1 else "One seed.")
@@ -260,8 +261,8 @@ def report(chosen: Any, job: Job, cells: Cells, methods: list[str], times: dict[
         ]
         parts += [
             "## The papers' own rows",
-            "CIFAR-10 itself, not its JPEG copy, and 400 to 1,200 epochs: beside the tables above, not against them. BSR's tables could not "
-            "be had; joint decomposition reports on wider ResNets ([counts](counts.md)).",
+            "CIFAR-10 itself, not its JPEG copy, and 400 to 1,200 epochs: beside the tables above, not against them. BSR's tables could "
+            "not be had; joint decomposition reports on wider ResNets ([counts](counts.md)).",
             table(("method", "MMAC (of dense)", "test, %", "dense, %"), theirs),
         ]
     publish(chosen.out, f"The papers' methods at equal MACs and epochs: {chosen.net}", sum(cells.seconds.values()), chosen.quick, *parts)
