@@ -11,13 +11,13 @@ from edgelr.data import Data, Split
 from edgelr.devices import Target
 from edgelr.latency import Machine
 from edgelr.pipeline.candidates import Factors
-from edgelr.pipeline.lessons import check_recipe
 from edgelr.pipeline.log import Log
 from edgelr.pipeline.machine import machine_of, place_of
 from edgelr.pipeline.metrics import Metric, metric_of
 from edgelr.pipeline.produce import Batches
 from edgelr.pipeline.settings import Settings, preflight
 from edgelr.pipeline.source import Source, held_out, read
+from edgelr.pipeline.training_samples import check_recipe
 
 
 @dataclass(frozen=True)

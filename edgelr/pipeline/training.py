@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from edgelr.errors import EdgelrError
 from edgelr.factorize import skeleton
 from edgelr.graph import Graph
-from edgelr.pipeline.course import Course, course_of, rows_of
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.lesson import Lesson, loaded
 from edgelr.pipeline.metrics import Outputs, metric_of
 from edgelr.pipeline.planning import REFITS, Planned, measured, respelled
 from edgelr.pipeline.produce import Product, outputs_of, written
@@ -22,6 +20,8 @@ from edgelr.pipeline.recapture import graph_of
 from edgelr.pipeline.recipes import Recipe, factorised
 from edgelr.pipeline.settings import SCHEMES, TOWARDS_RANKS
 from edgelr.pipeline.source import Source, inspect
+from edgelr.pipeline.training_setup import TrainingSetup, rows_of, setup_of
+from edgelr.pipeline.training_work import TrainingWork, loaded
 from edgelr.pipeline.unfinished import Unfinished
 from edgelr.report import RankChange, TrainingStage
 from edgelr.training import Progress, call
@@ -44,10 +44,10 @@ class Training:
 
 @dataclass
 class Trainer:
-    """A course under way: its stages so far."""
+    """A training under way: its stages so far."""
 
     job: Job
-    course: Course
+    setup: TrainingSetup
     unfinished: Unfinished
     stages: list[TrainingStage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Trainer:
 
     def score(self, graph: Graph) -> Score:
         """Of a float graph, on held-out samples of training data."""
-        held, named = self.course.held, self.job.settings.metric
+        held, named = self.setup.held, self.job.settings.metric
         if id(graph) not in self.scores:
             metric = metric_of("agreement" if held.y is None and ":" not in named else named, held)
             made = metric.score(outputs_of(graph, held), held.y, self.reference, "validation")
@@ -64,52 +64,52 @@ class Trainer:
 
     @cached_property
     def reference(self) -> Outputs:
-        return outputs_of(self.job.source.graph, self.course.held)
+        return outputs_of(self.job.source.graph, self.setup.held)
 
-    def trained(self, part: str, lesson: Lesson) -> tuple[Mapping[str, Tensor], Plan, Progress | None, Progress | None]:
-        """The lesson's result, and its first and last word. Where it diverges it is begun again at a tenth of the rate, once."""
+    def trained(self, part: str, work: TrainingWork) -> tuple[Mapping[str, Tensor], Plan, Progress | None, Progress | None]:
+        """The work's result, and its first and last word. Where it diverges it is begun again at a tenth of the rate, once."""
         log, heard = self.job.log, list[Progress]()
 
         def tell(progress: Progress) -> None:
             heard.append(progress)
             log.say(f"{NAMES[part]}: {progress}")
 
-        lesson = replace(lesson, tell=tell, checkpoint=self.unfinished.checkpoint(part))
+        work = replace(work, tell=tell, checkpoint=self.unfinished.checkpoint(part))
         try:
-            state, plan = call(lesson)
+            state, plan = call(work)
         except EdgelrError as error:
             if error.what != "training diverged":
                 raise
-            recipe = lesson.recipe
+            recipe = work.recipe
             slower = replace(recipe, rate=SLOWER * recipe.rate, rate_before=SLOWER * recipe.rate_before)
             self.notes.append(f"{NAMES[part]} diverged, and was begun again at a tenth of the learning rate")
             log.say(f"note: {self.notes[-1]}")
             heard.clear()
-            state, plan = call(replace(lesson, recipe=slower, checkpoint=self.unfinished.checkpoint(f"{part}-slower")))
+            state, plan = call(replace(work, recipe=slower, checkpoint=self.unfinished.checkpoint(f"{part}-slower")))
         return state, plan, heard[0] if heard else None, heard[-1] if heard else None
 
-    def stage(self, part: str, lesson: Lesson, before: Graph, after: Graph, start: float, words: tuple[Progress | None, ...],
+    def stage(self, part: str, work: TrainingWork, before: Graph, after: Graph, start: float, words: tuple[Progress | None, ...],
               ranks: tuple[RankChange, ...] = ()) -> None:  # fmt: skip
         first, last = (None if w is None else w.loss for w in words)
-        name = "finetune" if part == "factors" else self.course.recipe.name
+        name = "finetune" if part == "factors" else self.setup.recipe.name
         self.stages.append(TrainingStage(
-            NAMES[part], name, self.course.why, lesson.epochs, len(self.course.train), time.perf_counter() - start, first, last,
+            NAMES[part], name, self.setup.why, work.epochs, len(self.setup.train), time.perf_counter() - start, first, last,
             self.score(before), self.score(after), ranks,
         ))  # fmt: skip
 
     def whole(self, planned: Planned) -> tuple[Source, Plan]:
         """The network trained towards the plan, and the plan that is left: for lc its own, within every budget as written and measured."""
-        job, course, plan, start = self.job, self.course, planned.product.plan, time.perf_counter()
-        rows = rows_of(course.recipe, planned)
-        lesson = replace(self.lesson(plan, course.epochs_before), rows=rows)
-        job.log.say(f"{NAMES['whole']} ({course.recipe.name}): {lesson.epochs} epochs of {len(course.train):,} samples")
-        state, chosen, *words = self.trained("whole", lesson)
+        job, setup, plan, start = self.job, self.setup, planned.product.plan, time.perf_counter()
+        rows = rows_of(setup.recipe, planned)
+        work = replace(self.work(plan, setup.epochs_before), rows=rows)
+        job.log.say(f"{NAMES['whole']} ({setup.recipe.name}): {work.epochs} epochs of {len(setup.train):,} samples")
+        state, chosen, *words = self.trained("whole", work)
         source = inspect(job.source.name, loaded(job.source.plain, state), job.source.shape)
         if rows is not None:
-            chosen = self.within(planned, source, chosen, course.recipe)
+            chosen = self.within(planned, source, chosen, setup.recipe)
         changes = [n for n in {**plan.factorised(), **chosen.factorised()} if plan[n] != chosen[n]]
         ranks = tuple(RankChange(n, str(plan[n]), str(chosen[n])) for n in changes)
-        self.stage("whole", lesson, job.source.graph, source.graph, start, tuple(words), ranks)
+        self.stage("whole", work, job.source.graph, source.graph, start, tuple(words), ranks)
         return source, chosen
 
     def within(self, planned: Planned, source: Source, plan: Plan, recipe: Recipe) -> Plan:
@@ -131,19 +131,19 @@ class Trainer:
 
     def factors(self, source: Source, plan: Plan, cut: nn.Module, before: Graph) -> tuple[nn.Module, Graph]:
         """A factorised network after fine-tuning, and its graph."""
-        job, course, start = self.job, self.course, time.perf_counter()
-        lesson = replace(
-            self.lesson(plan, course.epochs - course.epochs_before), cut=cut.state_dict(), plain=source.plain.state_dict()
+        job, setup, start = self.job, self.setup, time.perf_counter()
+        work = replace(
+            self.work(plan, setup.epochs - setup.epochs_before), cut=cut.state_dict(), plain=source.plain.state_dict()
         )
-        job.log.say(f"{NAMES['factors']}: {lesson.epochs} epochs of {len(course.train):,} samples")
-        state, _, *words = self.trained("factors", lesson)
+        job.log.say(f"{NAMES['factors']}: {work.epochs} epochs of {len(setup.train):,} samples")
+        state, _, *words = self.trained("factors", work)
         net = loaded(skeleton(job.source.folded, plan), state)
         graph = graph_of(net, plan, source.shape)
-        self.stage("factors", lesson, before, graph, start, tuple(words))
+        self.stage("factors", work, before, graph, start, tuple(words))
         return net, graph
 
-    def lesson(self, plan: Plan, epochs: int) -> Lesson:
-        return Lesson(self.job.settings, plan, self.course.recipe, epochs, source=self.job.source, train=self.course.train)
+    def work(self, plan: Plan, epochs: int) -> TrainingWork:
+        return TrainingWork(self.job.settings, plan, self.setup.recipe, epochs, source=self.job.source, train=self.setup.train)
 
 
 def trained_network(job: Job, dense: Product, planned: Planned, unfinished: Unfinished) -> tuple[Planned, Training]:
@@ -155,23 +155,23 @@ def trained_network(job: Job, dense: Product, planned: Planned, unfinished: Unfi
     if settings.train == "none":
         return planned, Training()
     with log.stage("train"):
-        course = course_of(job, planned, unfinished.course())
-        if isinstance(course, str):
-            log.say(f"--train auto: {course}")
-            return planned, Training(notes=(course,))
-        log.say(f"training by {course.recipe.name}: {course.why}")
-        unfinished.keep(planned.fitted, job.source.name, job.source.shape, (course.recipe.name, course.why, course.epochs))
-        trainer = Trainer(job, course, unfinished)
+        setup = setup_of(job, planned, unfinished.setup())
+        if isinstance(setup, str):
+            log.say(f"--train auto: {setup}")
+            return planned, Training(notes=(setup,))
+        log.say(f"training by {setup.recipe.name}: {setup.why}")
+        unfinished.keep(planned.fitted, job.source.name, job.source.shape, (setup.recipe.name, setup.why, setup.epochs))
+        trainer = Trainer(job, setup, unfinished)
         untrained = planned.product.graph
         source, plan, cut, graph = job.source, planned.product.plan, planned.product.model, untrained
-        if course.recipe.name in TOWARDS_RANKS:
+        if setup.recipe.name in TOWARDS_RANKS:
             source, plan = trainer.whole(planned)
             cut, _ = factorised(source, plan, lambda: list(job.calibration), SCHEMES)
             graph = graph_of(cut, plan, source.shape)
         candidates = [(planned.product.model, untrained, planned.product.plan)]
         if graph is not untrained:
             candidates.append((cut, graph, plan))
-        if course.epochs > course.epochs_before:
+        if setup.epochs > setup.epochs_before:
             candidates.append((*trainer.factors(source, plan, cut, graph), plan))
         model, best, plan = kept(trainer, candidates)
         if best is untrained:

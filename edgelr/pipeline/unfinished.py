@@ -69,23 +69,23 @@ class Unfinished:
         """Where a training is kept."""
         return None if self.folder is None else Checkpoint(self.folder / f"{name}.safetensors", SECONDS)
 
-    def course(self) -> tuple[str, str, int] | None:
+    def setup(self) -> tuple[str, str, int] | None:
         """The recipe that was begun with, why, and its epochs in all; None where there is none. Raises BadInputError."""
-        if self.folder is None or not (self.folder / "course.json").exists():
+        if self.folder is None or not (self.folder / "setup.json").exists():
             return None
         try:
-            kept = json.loads((self.folder / "course.json").read_text(encoding="utf-8"))
+            kept = json.loads((self.folder / "setup.json").read_text(encoding="utf-8"))
             return str(kept["recipe"]), str(kept["why"]), int(kept["epochs"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._unreadable(error) from error
 
-    def keep(self, fitted: Fitted | None, model: str, shape: tuple[int, ...], course: tuple[str, str, int]) -> None:
-        """Keep a plan and how it was found, and the course of training: its recipe, why, and its epochs."""
+    def keep(self, fitted: Fitted | None, model: str, shape: tuple[int, ...], setup: tuple[str, str, int]) -> None:
+        """Keep a plan and how it was found, and the setup of training: its recipe, why, and its epochs."""
         if self.folder is None:
             return
         self.begin()
-        words = dict(zip(("recipe", "why", "epochs"), course, strict=True))
-        (self.folder / "course.json").write_text(json.dumps(words), encoding="utf-8")
+        words = dict(zip(("recipe", "why", "epochs"), setup, strict=True))
+        (self.folder / "setup.json").write_text(json.dumps(words), encoding="utf-8")
         if fitted is None:
             return
         found = {"search": asdict(fitted.search), "evaluations": fitted.evaluations}

@@ -9,13 +9,13 @@ from edgelr.data import Split
 from edgelr.errors import UsageError
 from edgelr.pipeline.auto import Facts, decided, kind_of
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.lessons import batches_of, loss_of, some, trainable
 from edgelr.pipeline.pace import epochs_for
 from edgelr.pipeline.planning import Planned
 from edgelr.pipeline.prepare import counted_costs
 from edgelr.pipeline.recipes import Recipe, RecipeName, Rows, suited
 from edgelr.pipeline.settings import TOWARDS_RANKS, TrainName
 from edgelr.pipeline.source import Source
+from edgelr.pipeline.training_samples import batches_of, loss_of, some, trainable
 from edgelr.vocabulary import Plan
 
 TRAIN_MACS = 2e14  # what training spends unasked: some two hours at the 30 GMAC/s of one x86-64 core in float32
@@ -23,7 +23,7 @@ EPOCHS = (2, 20)
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingSetup:
     """``why`` says why this recipe. ``train`` is trained on, ``held`` judges: both are of training data, never of the test part."""
 
     recipe: Recipe
@@ -37,8 +37,8 @@ class Course:
         return self.recipe.epochs_before(self.epochs)
 
 
-def course_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = None) -> Course | str:
-    """The course of ``--train`` towards a plan, or why ``auto`` doesn't train. ``begun``: recipe, why and epochs of an interrupted run.
+def setup_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = None) -> TrainingSetup | str:
+    """The setup of ``--train`` towards a plan, or why ``auto`` doesn't train. ``begun``: recipe, why and epochs of an interrupted run.
 
     Raises UsageError where what was asked can't be done.
     """
@@ -49,7 +49,7 @@ def course_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = N
     train, held = job.data.train, some(job.data.validation, settings.score_samples, settings.seed)
     if begun is not None:
         recipe, why, epochs = begun
-        return Course(suited(cast(RecipeName, recipe), source), why, epochs, train, held)
+        return TrainingSetup(suited(cast(RecipeName, recipe), source), why, epochs, train, held)
     name, why = settings.train, f"asked for (--train {settings.train})"
     epochs = _epochs(job, planned, suited("finetune" if name == "auto" else cast(RecipeName, name), source), train)
     if name == "auto":
@@ -74,7 +74,7 @@ def course_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = N
             "the plan that meets the budget leaves every layer as it is",
             "give a tighter budget, or --train finetune to train the network as it is",
         )
-    return Course(suited(cast(RecipeName, name), source), why, epochs, train, held)
+    return TrainingSetup(suited(cast(RecipeName, name), source), why, epochs, train, held)
 
 
 def least_epochs(name: TrainName) -> int:

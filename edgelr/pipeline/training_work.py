@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from edgelr.data import Split
 from edgelr.factorize import skeleton
-from edgelr.pipeline.lessons import batches_of, loss_of
 from edgelr.pipeline.recipes import Recipe, Rows, Running, trained_whole, tuned
 from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.source import Source, read
+from edgelr.pipeline.training_samples import batches_of, loss_of
 from edgelr.training import Checkpoint, Progress, World
 from edgelr.vocabulary import Plan
 
 
 @dataclass
-class Lesson:
+class TrainingWork:
     """A ``Work``. ``cut`` None: the whole network is trained towards ``plan``, and what comes back is its state and the plan that is
     left. Else ``cut`` is the state of the network that ``plan`` factorised, and its state after fine-tuning comes back.
 
