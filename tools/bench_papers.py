@@ -120,7 +120,7 @@ class Bench:
     def scores(self, net: nn.Module, on_the_way: bool = False) -> dict[str, float]:
         """Accuracy on held-out and test images; of a network that is not the last one on fewer."""
         most = BETWEEN if on_the_way else self.job.tested
-        parts = {"held_out": self.cifar.selection.first(most), "test": self.cifar.test.first(most)}
+        parts = {"held_out": self.cifar.selection.first(min(most, self.job.tested // 2)), "test": self.cifar.test.first(most)}
         return {part: accuracy(net, *self.split(images)) for part, images in parts.items()}
 
 
