@@ -53,8 +53,8 @@ class Recipe:
 
     name: RecipeName = "finetune"
     before: float = 0.5
-    rate: float = 0.02
-    rate_before: float = 0.01
+    rate: float = 0.015
+    rate_before: float = 0.015
     weight_decay: float = 5e-4
     optimizer: Literal["sgd", "adamw"] = "sgd"
     bsr: BsrSettings = field(default_factory=BsrSettings)
@@ -72,11 +72,16 @@ class Recipe:
 def suited(name: RecipeName, source: Source) -> Recipe:
     """The recipe with what suits the kind of network.
 
+    A network that was trained towards its ranks is near its best when it is cut. ResNet-20 at 40 % of its MACs, 2 + 2 epochs of 10,000
+    images, held-out images: BSR is right on 84.4 % when cut, on 83.1 % after fine-tuning at 0.015 and on 84.6 % at 0.005. One that was cut
+    untrained (ResNet-14, beam's ranks at 15 % of its MACs) gets from 61.0 to 70.4, 70.3 and 68.2 % at 0.015, 0.05 and 0.15.
+
     Networks without batch norm don't bear SGD's rates. Digits, cut to a tenth of full rank, 4 epochs, one seed: an LSTM (cut 82 %) gets to
-    95 to 96 % at SGD's 0.01, to 8 % at 0.1, and to 96 to 97 % at AdamW's 0.003; three linear layers diverge at SGD's 0.03 and don't at any
-    of AdamW's rates from 0.0003 to 0.01. A residual network with batch norm (cut 10 %) gets to 97 % at SGD's 0.01, 95 % at AdamW's 0.001.
+    95 to 96 % at SGD's 0.01, to 8 % at 0.1, and to 96 to 97 % at AdamW's 0.003.
     """
-    return Recipe(name) if source.norms else Recipe(name, rate=0.003, rate_before=0.001, weight_decay=0.0, optimizer="adamw")
+    if not source.norms:
+        return Recipe(name, rate=0.003, rate_before=0.001, weight_decay=0.0, optimizer="adamw")
+    return Recipe(name, rate=0.015 if name == "finetune" else 0.005, rate_before=0.03 if name == "lrpet" else 0.015)
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ class LcSettings:
     ``multipliers``: the augmented Lagrangian; without, the quadratic penalty.
     """
 
-    steps: int = 12
-    first: float = 0.5
+    steps: int = 10
+    first: float = 5.0
     last: float = 50.0
     multipliers: bool = True
 
