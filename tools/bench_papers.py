@@ -53,9 +53,9 @@ class Job:
 
 
 JOBS = {
-    "resnet14": Job((0.15,), 4, 10_000, seeds=3),
-    "resnet20": Job((0.4, 0.25, 0.15), 4, 10_000),
-    "resnet32": Job((0.25,), 3, 10_000),
+    "resnet14": Job((0.15,), 3, 10_000, seeds=3),
+    "resnet20": Job((0.4, 0.25, 0.15), 3, 10_000),
+    "resnet32": Job((0.25,), 2, 5_120, tested=5_000),
     "vgg16": Job((0.15, 0.05), 2, 5_120, tested=4_000, plans_scored=64),
 }
 METHODS = ("dense", "uniform", "energy", "beam", "bsr", "lc", "lrpet", "joint")
@@ -204,6 +204,7 @@ def main() -> None:
     options = parser(__doc__, "papers-NET")
     options.add_argument("net", choices=sorted(JOBS))
     options.add_argument("--cache", type=Path, required=True, help="folder for decoded images, trained networks and files")
+    options.add_argument("--shares", type=float, nargs="*", help="only these of the network's shares of MACs, in this run")
     options.add_argument("--methods", default=",".join(METHODS), help="which rows; those of other runs are kept")
     chosen = options.parse_args()
     need(chosen.shared, *FILES)
@@ -215,19 +216,21 @@ def main() -> None:
     cifar = read(chosen.shared, chosen.cache)
     net = base(chosen.net, chosen.shared, chosen.cache, cifar)
     methods = [m for m in METHODS if m in chosen.methods.split(",")]
-    wanted = [(m, share if m != "dense" else 1.0, seed) for share in job.shares for m in methods for seed in range(job.seeds)]
+    shares = chosen.shares or job.shares
+    wanted = [(m, share if m != "dense" else 1.0, seed) for share in shares for m in methods for seed in range(job.seeds)]
     wanted = list(dict.fromkeys(wanted))
     bench = Bench(chosen.net, job, cifar, ready(chosen.net, net, cifar), chosen.cache)
     if "start" not in cells.done:
         cells.cell("start", lambda: bench.scores(bench.ready.source.folded) | written(bench, bench.ready.source.folded, "start"))
     for method, share, seed in wanted:
         cells.cell(f"{method}-{share}-{seed}", lambda m=method, s=share, n=seed: trained(bench, m, s, n))
-    first = [f"{m}-{s}-0" for m, s, n in wanted if n == 0]
+    first = [k for k in cells.done if k.endswith("-0") and "final" in cells.done[k]]
     times = cells.cell("times " + " ".join(first), lambda: timed(bench, first))
-    report(chosen, job, cells, methods, times)
+    report(chosen, job, cells, times)
 
 
-def report(chosen: Any, job: Job, cells: Cells, methods: list[str], times: dict[str, Any]) -> None:
+def report(chosen: Any, job: Job, cells: Cells, times: dict[str, Any]) -> None:
+    """The page, of all cells that are finished."""
     dense = cells.done["start"]
     parts = [
         f"Start: test accuracy {dense['test']:.2%} in float, {dense['int8']:.2%} in int8. Every row: {job.epochs} epochs of {job.images:,} "
@@ -241,9 +244,12 @@ def report(chosen: Any, job: Job, cells: Cells, methods: list[str], times: dict[
     ]
     for share in job.shares:
         rows = []
-        for method in methods:
-            own = [cells.done[f"{method}-{share if method != 'dense' else 1.0}-{n}"] for n in range(job.seeds)]
-            one, key = own[0], f"{method}-{share if method != 'dense' else 1.0}-0"
+        for method in METHODS:
+            keys = [f"{method}-{share if method != 'dense' else 1.0}-{n}" for n in range(job.seeds)]
+            own, key = [cells.done[k] for k in keys if k in cells.done], keys[0]
+            if key not in cells.done:
+                continue
+            one = own[0]
             ms = " / ".join(f"{times[f][key][0]:.3f} ({times[f][key][1]:.0%})" for f in FORMATS)
             rows.append((
                 SAID[method], f"{one['macs'] / 1e6:.2f}", f"{one['params'] / 1e3:.1f}",
