@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("stage", ["training at full rank: epoch 2", "fine-tuning: epoch 1", "measuring"])
+@pytest.mark.parametrize("stage", ["training at full rank: epoch 2", "fine-tuning: epoch 1", "behind training"])
 def test_an_interrupted_run_is_taken_up_to_the_same_bytes(stage: str, trained: Path, tmp_path: Path) -> None:
     """Interrupted in either part of training, and behind it."""
     heard: list[str] = []
@@ -69,7 +69,7 @@ def test_an_interrupted_run_is_taken_up_to_the_same_bytes(stage: str, trained: P
     def interrupt(text: str) -> None:
         heard.append(text)
         done = any(t.startswith("fine-tuning: epoch 2") for t in heard)
-        if text.startswith(stage) or (stage == "measuring" and done):
+        if text.startswith(stage) or (stage == "behind training" and done):
             raise KeyboardInterrupt
 
     with pytest.raises(InterruptedRunError) as error:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Literal
 
 import pytest
@@ -148,6 +149,28 @@ def test_descending_it_alone_leaves_the_rank_and_does_not_shrink_the_head(expone
     after = torch.linalg.svdvals(matrix.weight.detach())
     assert float(after[4:].max()) < 0.1 * float(before[4:].max())
     assert float(after[:4].sum()) > 0.98 * float(before[:4].sum())
+
+
+@pytest.mark.parametrize("exponent", EXPONENTS)
+@pytest.mark.parametrize(("steps", "rate", "scale"), [(40, 0.01, 1.0), (400, 0.01, 1.0), (100, 0.1, 100.0), (100, 0.001, 0.1)])
+def test_a_weight_of_its_own_takes_the_tail_away_in_any_number_of_steps_at_any_rate(
+    steps: int, rate: float, scale: float, exponent: Exponent
+) -> None:
+    aims = [matrix_of(scale * torch.randn(12, 10, dtype=torch.float64), rank) for rank in (3, 5)]
+    before = [float(torch.linalg.svdvals(m.weight.detach())[m.rank :].norm()) for m in aims]
+    optimizer = torch.optim.SGD([m.weight for m in aims], rate, 0.9)
+    method = Bsr(aims, BsrSettings(exponent=exponent, refresh=5, ramp=0))
+    method.start(steps, optimizer)
+    for step in range(1, steps + 1):
+        optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * step / steps)) / 2
+        value = method.penalty()
+        assert value is not None
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        method.after_step(step)
+    after = [float(torch.linalg.svdvals(m.weight.detach())[m.rank :].norm()) for m in aims]
+    assert all(b < 0.3 * a for a, b in zip(before, after, strict=True))
 
 
 def cut(net: nn.Module) -> nn.Module:

@@ -141,7 +141,8 @@ def test_weights_come_to_their_low_rank_copies_and_the_last_truncation_takes_lit
     quadratic_steps(net, wanted, method, 40)
     before = [layer.weight.detach().clone() for layer in net]  # type: ignore[union-attr, operator]
     method.finish()
-    for layer, w in zip(net, before, strict=True):
+    for name, (layer, w) in enumerate(zip(net, before, strict=True)):
+        assert torch.allclose(layer.weight, cut(w, method.plan[str(name)].rank), atol=1e-12)  # type: ignore[union-attr, arg-type]
         assert float((layer.weight.detach() - w).norm()) < 0.05 * float(w.norm())  # type: ignore[union-attr, operator]
 
 

@@ -34,6 +34,7 @@ METHODS: dict[str, Callable[[nn.Module], Method]] = {
     "plain": lambda net: PLAIN,
     "bsr, exponent 1": lambda net: Bsr(matrices(net, PLAN), BsrSettings(1.0, 1, refresh=3)),
     "bsr, exponent 2": lambda net: Bsr(matrices(net, PLAN), BsrSettings(1.0, 2, refresh=4, ramp=1.0)),
+    "bsr, a weight of its own": lambda net: Bsr(matrices(net, PLAN)),
     "lrpet": lambda net: Lrpet(matrices(net, PLAN), norms(net), LrpetSettings(every=3)),
     "lrpet, with a tail": lambda net: Lrpet(matrices(net, PLAN), {}, LrpetSettings(every=2, tail=0.3, momentum="keep")),
     "lc": lambda net: LearningCompression(net, ROWS, {"params": 500.0}, {}, LcSettings(4, 0.5, 50.0)),
