@@ -21,10 +21,10 @@ def page(chosen: Any, cells: Cells, counts: Counts) -> None:
         chosen.quick,
         f"Plans at {SHARE:.0%} of the dense int8 network's latency in LiteRT, one thread. Raspberry Pi: simulated by the shipped tables "
         "(their errors are on the targets' pages); host: measured, plan and dense network in turn. ms are those of the file as a whole. A "
-        "plan is chosen by the sum of its layers' prices; where the whole is slower by more than 3 %, as on host, it is chosen anew under a "
-        "lower limit, at most three times. Energy kept: of the weights, mean of all layers that could be factorised. uniform, energy and learning-compression (one direct C step) weigh each layer by its own "
-        "weights, additive by what each choice alone does to the outputs; shared: layers of a group have one factor in common, ranks by "
-        "the C step. Decompositions are of the weights alone.",
+        "plan is chosen by the sum of its layers' prices; where the whole is slower by more than 3 %, as on host, it is chosen anew under "
+        "a lower limit, at most three times. Energy kept: of the weights, mean of all layers that could be factorised. uniform, energy and "
+        "learning-compression (one direct C step) weigh each layer by its own weights, additive by what each choice alone does to the "
+        "outputs; shared: layers of a group have one factor in common, ranks by the C step. Decompositions are of the weights alone.",
         "## VGG-16, CIFAR-10",
         f"Trained weights; int8 of the dense network: {scores['VGG-16']:.2%}. Before: float, {counts.selection:,} held-out training "
         f"images, no training. After: one epoch of {counts.trained:,} images, the .tflite in LiteRT on {counts.tested:,} test images.",
