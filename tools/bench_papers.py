@@ -234,7 +234,8 @@ def report(chosen: Any, job: Job, cells: Cells, times: dict[str, Any]) -> None:
     parts = [
         f"Start: test accuracy {dense['test']:.2%} in float, {dense['int8']:.2%} in int8. Every row: {job.epochs} epochs of {job.images:,} "
         f"images drawn anew from 45,000 (shift and flip), batch {BATCH}, SGD with Nesterov's momentum, cosine; rows that train the whole "
-        f"network first (BSR, learning-compression, LRPET) use {RECIPES['bsr'].epochs_before(job.epochs)} of them for it. Last epoch reported, on "
+        f"network first (BSR, learning-compression, LRPET) use {RECIPES['bsr'].epochs_before(job.epochs)} of them for it. "
+        "Last epoch reported, on "
         f"{job.tested:,} test images (\"cut\": before fine-tuning, on {min(BETWEEN, job.tested):,}); ranks chosen on "
         "held-out training images, spatial, channel and linear pairs, factors aware of 512 "
         "training images. int8: the .tflite in LiteRT. ms: LiteRT / ONNX Runtime, one thread, all files of the page side by side. "
