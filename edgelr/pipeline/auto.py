@@ -40,7 +40,7 @@ class Rule:
 RULES = (
     Rule("finetune", "ranks by beam search and fine-tuned factors kept more than equal epochs spent partly on training towards the ranks",
          "docs/benchmarks/papers-resnet20.md", kinds=("conv", "linear")),
-    Rule("finetune", "training adaptations made recurrent networks smaller on held-out users only, and lost more on new ones",
+    Rule("finetune", "training adaptations lost more on new users, or more at once, than ranks that are aware of the inputs",
          "docs/benchmarks/rank-tuning.md", kinds=("recurrent",)),
 )  # fmt: skip
 
