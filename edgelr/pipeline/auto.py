@@ -38,7 +38,7 @@ class Rule:
 # The first rule that holds decides. ``evidence`` is the page that shows it. No table showed a share, or a number of epochs that was tried,
 # from which another recipe keeps more than fine-tuning does: a page that does adds its rule here.
 RULES = (
-    Rule("finetune", "ranks by beam search and fine-tuned factors kept more than equal epochs spent partly on training towards the ranks",
+    Rule("finetune", "in few epochs, ranks by beam search and fine-tuned factors kept about as much as training towards the ranks, or more",
          "docs/benchmarks/papers-resnet20.md", kinds=("conv", "linear")),
     Rule("finetune", "training adaptations lost more on new users, or more at once, than ranks that are aware of the inputs",
          "docs/benchmarks/rank-tuning.md", kinds=("recurrent",)),
