@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -31,8 +32,7 @@ class Work(Protocol[T_co]):
 def joined() -> Iterator[bool]:
     """Join the processes that torchrun started; True in the first (or only) one, which is to run the program within this.
 
-    The others do meanwhile whatever the first ``call``s, and get False when it has left, by an error or not: they have nothing left to
-    do. Raises UsageError where the processes can't find each other.
+    The others do meanwhile whatever the first ``call``s, and end here, with 0, when it has left, by an error or not. Raises UsageError where the processes can't find each other.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield True
@@ -46,10 +46,12 @@ def joined() -> Iterator[bool]:
     try:
         if world.rank:
             _serve(world)
-        yield world.rank == 0
-        if world.rank == 0:
-            with suppress(ProcessEndedError):  # the work is done
-                world.told(None)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)  # gloo's threads, ended in order while others leave, now and then abort a process that is done (torch 2.13)
+        yield True
+        with suppress(ProcessEndedError):  # the work is done
+            world.told(None)
     finally:
         # Without a word where there was an error: the others may be in the middle of a training, and end as the connection does.
         dist.destroy_process_group()
