@@ -32,7 +32,8 @@ class Work(Protocol[T_co]):
 def joined() -> Iterator[bool]:
     """Join the processes that torchrun started; True in the first (or only) one, which is to run the program within this.
 
-    The others do meanwhile whatever the first ``call``s, and end here, with 0, when it has left, by an error or not. Raises UsageError where the processes can't find each other.
+    The others do meanwhile whatever the first ``call``s, and end here, with 0, when it has left, by an error or not. Raises UsageError
+    where the processes can't find each other.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield True
