@@ -1,6 +1,7 @@
 """One program started several times by torchrun: the first process runs it, the others take part where it trains."""
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator
@@ -47,15 +48,22 @@ def joined() -> Iterator[bool]:
     try:
         if world.rank:
             _serve(world)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)  # gloo's threads, ended in order while others leave, now and then abort a process that is done (torch 2.13)
+            _leave()
         yield True
         with suppress(ProcessEndedError):  # the work is done
             world.told(None)
-    finally:
-        # Without a word where there was an error: the others may be in the middle of a training, and end as the connection does.
+        atexit.register(_leave)
+    except BaseException:
+        # Without a word to the others: they may be in the middle of a training, and end as the connection does.
         dist.destroy_process_group()
+        raise
+
+
+def _leave() -> None:
+    """End this process, whose work is done, with 0: gloo's threads abort one run in ten that takes them down in order (torch 2.13)."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def here() -> World:
