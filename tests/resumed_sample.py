@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edgelr.errors import EdgelrError
-from edgelr.training import ALONE, PLAIN, Bsr, Checkpoint, Schedule, Shuffled, World, call, joined, matrices, supervised, train
+from edgelr.training import ALONE, PLAIN, Bsr, Checkpoint, Schedule, Shuffled, World, call, joined, leave, matrices, supervised, train
 from edgelr.training.batches import Batch
 
 EPOCHS, SIZE, SAMPLES = 3, 25, 500
@@ -74,18 +74,18 @@ def main(what: str, *words: str) -> None:
         fit(net, supervised(net, None, "scores"), Checkpoint(Path(words[0]), 0.0), low_rank=True, after_step=lambda: say("step"))
         save_file(net.state_dict(), words[1])
         return
-    with joined() as first:
-        if first:
-            for kind in words[1:]:
-                if kind == "waits":
-                    time.sleep(1)
-                    continue
-                try:
-                    call(Fit(kind, words[0]))
-                except EdgelrError as error:
-                    say(f"error: {error}")
-                    if kind != "diverges":
-                        sys.exit(4)
+    with joined():
+        for kind in words[1:]:
+            if kind == "waits":
+                time.sleep(1)
+                continue
+            try:
+                call(Fit(kind, words[0]))
+            except EdgelrError as error:
+                say(f"error: {error}")
+                if kind != "diverges":
+                    sys.exit(4)
+    leave()
 
 
 if __name__ == "__main__":

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import torch
 from bench_table import Cells, need, parser, publish, table, tell
-from papers_data import BATCH, Cifar, Draws, Images, base, normalised, read
-from papers_plans import SCHEMES, Ready, accuracy, ready
+from papers_data import BATCH, Cifar, Draws, Images, base, loss_of, normalised, read
+from papers_plans import Ready, accuracy, ready
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgelr.devices import measure, open_session
 from edgelr.graph import capture
@@ -31,7 +29,7 @@ from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.produce import run_file
 from edgelr.pipeline.recipes import Recipe, factorised, trained_whole, tuned
 from edgelr.quantization import observe
-from edgelr.training import Batch, BsrSettings, LcSettings, LrpetSettings
+from edgelr.training import BsrSettings, LcSettings, LrpetSettings
 from edgelr.vocabulary import Format, Plan
 
 FILES = ("data/cifar10_train_jpeg.npz", "data/cifar10_test_jpeg.npz", "models/resnet_cifar.py", "models/resnet20_cifar10.safetensors",
@@ -80,24 +78,11 @@ PAPERS = {
 }  # fmt: skip
 RECIPES = {
     "finetune": Recipe(rate=0.015),
-    # A network that was trained towards its ranks is near its best already: 0.015 took back what training had gained (held-out images).
+    # A network that was trained towards its ranks is near its best already: its factors get a smaller rate. Not compared in a table.
     "bsr": Recipe("bsr", rate=0.005, rate_before=0.015, bsr=BsrSettings(weight=20.0, exponent=1, refresh=20)),
     "lc": Recipe("lc", rate=0.005, rate_before=0.015, lc=LcSettings(steps=10, first=5.0, last=50.0)),
     "lrpet": Recipe("lrpet", rate=0.005, rate_before=0.03, lrpet=LrpetSettings(every=20)),
 }
-
-
-def loss_of(net: nn.Module) -> Callable[[Batch], Tensor]:
-    """Cross entropy with the labels, the network in bfloat16."""
-
-    def loss(batch: Batch) -> Tensor:
-        x, y = batch
-        assert y is not None
-        with torch.autocast("cpu", torch.bfloat16):
-            made = net(x)
-        return F.cross_entropy(made.float(), y)
-
-    return loss
 
 
 @dataclass(frozen=True)
@@ -109,6 +94,7 @@ class Bench:
     cifar: Cifar
     ready: Ready
     cache: Path
+    plans: dict[tuple[str, float], Plan] = field(default_factory=dict)
 
     def batches(self, seed: int) -> Draws:
         return Draws(self.cifar.train, self.job.images, seed)
@@ -142,7 +128,7 @@ def trained(bench: Bench, method: str, share: float, seed: int) -> dict[str, Any
         source, plan = trained_whole(source, plan, recipe, batches, before, loss_of, bench.ready.rows(share), told)
         cell["before"] = bench.scores(source.folded, on_the_way=True)
     cell["whole_s"], start = time.perf_counter() - start, time.perf_counter()
-    net, _ = factorised(source, plan, lambda: bench.ready.calibration, SCHEMES)
+    net, _ = factorised(source, plan, lambda: bench.ready.calibration)
     cell["truncated"] = bench.scores(net, on_the_way=True)
     after = replace(batches, seed=seed + 1_000) if before else batches
     net = tuned(net, source, recipe, after, epochs - before, loss_of, told)
@@ -157,13 +143,9 @@ def planned(bench: Bench, method: str, share: float) -> Plan:
     if method == "dense":
         return Plan()
     by = {"bsr": "beam", "lrpet": "uniform", "lc": "energy"}.get(method, method)
-    kept: dict[tuple[str, float], Plan] = PLANS
-    if (by, share) not in kept:
-        kept[by, share] = bench.ready.plan(by, share, bench.job.plans_scored)
-    return kept[by, share]
-
-
-PLANS: dict[tuple[str, float], Plan] = {}
+    if (by, share) not in bench.plans:
+        bench.plans[by, share] = bench.ready.plan(by, share, bench.job.plans_scored)
+    return bench.plans[by, share]
 
 
 def text(plan: Plan) -> str:
@@ -238,7 +220,8 @@ def report(chosen: Any, job: Job, cells: Cells, times: dict[str, Any]) -> None:
         "Last epoch reported, on "
         f"{job.tested:,} test images (\"cut\": before fine-tuning, on {min(BETWEEN, job.tested):,}); ranks chosen on "
         "held-out training images, spatial, channel and linear pairs, factors aware of 512 "
-        "training images. int8: the .tflite in LiteRT. ms: LiteRT / ONNX Runtime, one thread, all files of the page side by side. "
+        "training images. int8: the .tflite in LiteRT. Accuracies and ms are measured (ms: LiteRT / "
+        "ONNX Runtime, one thread, all files of the page side by side), MACs, parameters and bytes counted. "
         "Joint decomposition shares factors within groups of layers, so it is given the uniform row's parameters, not its MACs. "
         + (f"Mean and standard deviation over {job.seeds} seeds of training." if job.seeds > 1 else "One seed.")
     ]

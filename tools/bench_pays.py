@@ -17,11 +17,10 @@ import torch
 from bench_table import Cells, need, parser, tell
 from nets import fit_batch_norm
 from paper_nets import imagenet_resnet, thin_resnet
-from papers_data import BATCH, Cifar, Draws, Images, base, normalised, read
+from papers_data import BATCH, Cifar, Draws, Images, base, loss_of, normalised, read
 from pays_page import page
 from pays_plans import METHODS, RIVALS, SHARE, TARGETS, Counts, Ground, Place, right, trained_key
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgelr.graph import Graph, capture
 from edgelr.pipeline.files import draft, write
@@ -32,7 +31,6 @@ from edgelr.pipeline.produce import run_file
 from edgelr.pipeline.recipes import Recipe, tuned
 from edgelr.pipeline.source import inspect
 from edgelr.quantization import observe
-from edgelr.training import Batch
 from edgelr.vocabulary import Choice, Format, Plan, Share
 
 ORDER = ("learning-compression", "additive", "energy", "uniform", "shared")  # in which plans are trained
@@ -42,19 +40,6 @@ ROUNDS, TOLERANCE = 3, 0.03  # how often a plan is made anew that is slower, by 
 STEPS = 8  # the finest rank step of the targets' LiteRT kernels
 FILES = ("data/cifar10_train_jpeg.npz", "data/cifar10_test_jpeg.npz", "models/vgg_cifar.py", "models/vgg16_cifar10.safetensors",
          "models/resnet_cifar.py", "models/resnet20_cifar10.safetensors")  # fmt: skip
-
-
-def loss_of(net: nn.Module) -> Callable[[Batch], Tensor]:
-    """Cross entropy with the labels, the network in bfloat16."""
-
-    def loss(batch: Batch) -> Tensor:
-        x, y = batch
-        assert y is not None
-        with torch.autocast("cpu", torch.bfloat16):
-            made = net(x)
-        return F.cross_entropy(made.float(), y)
-
-    return loss
 
 
 def tensors(images: Images) -> tuple[Tensor, Tensor]:

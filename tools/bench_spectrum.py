@@ -88,8 +88,7 @@ def measured(source: Source, plan: Plan, calibration: Sequence[Tensor], cifar: C
         each = [float(modified_stable_rank(v, m.rank, exponent)) for m, v in zip(aims, views, strict=True)]
         found[f"msr{exponent}"] = sum(each) / len(each)
     found["energy"] = sum(beyond(found, m.name, m.rank) for m in aims) / len(aims)
-    schemes: tuple[Scheme, ...] = (SCHEME,)
-    aware, _ = factorised(source, plan, lambda: calibration, schemes)
+    aware, _ = factorised(source, plan, lambda: calibration)
     for name, net in (("whole", source.folded), ("cut", truncated(source, plan)), ("aware", aware)):
         found[name] = {"held": accuracy(net, *held), "test": accuracy(net, *test)}
     return found

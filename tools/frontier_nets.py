@@ -31,8 +31,7 @@ from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.settings import SCHEMES
 from edgelr.pipeline.source import Source, first, gathered, inspect
 from edgelr.ranks import Table, additive, total
-from edgelr.training import PLAIN, Batch, Batches, Progress, Schedule, Shuffled
-from edgelr.training.distill import supervised
+from edgelr.training import PLAIN, Batch, Batches, Progress, Schedule, Shuffled, forward_of, supervised
 from edgelr.vocabulary import DENSE, Choice, Layer, Plan
 
 STEPS, COUNT_MAX = 2, 10  # ranks for bytes are multiples of 2; those for latency are of half the machine's own steps
@@ -160,10 +159,10 @@ class Ready:
 
     def _tuned(self, folded: nn.Module) -> nn.Module:
         torch.manual_seed(0)
-        teacher = self.source.folded
+        teacher = forward_of(self.source.folded)
 
         def loss_of(net: nn.Module) -> Callable[[Batch], Tensor]:
-            return supervised(lambda x: _quickly(net, x), lambda x: _quickly(teacher, x), "scores")
+            return supervised(forward_of(net), teacher, "scores")
 
         def told(progress: Progress) -> None:
             tell(f"  {progress}")
@@ -172,10 +171,3 @@ class Ready:
             return tuned(folded, self.source, Recipe(), self.batches, self.net.epochs, loss_of, told)
         fit(folded, loss_of, self.batches, Schedule(self.net.epochs), 1e-3, PLAIN, told)
         return folded.requires_grad_(False)
-
-
-def _quickly(net: nn.Module, x: Tensor) -> Tensor:
-    """Images in bfloat16; sequences as they are."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=x.dim() == 4):
-        made: Tensor = net(x)
-    return made.float()

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgelr.data import Data, Split
-from edgelr.training import Batch, Progress, Schedule, train
+from edgelr.pipeline import recipes
+from edgelr.training import PLAIN, Batch, Progress, Schedule, forward_of, supervised
 
 BATCH = 128
 SELECTION, CALIBRATION = 5_000, 512
@@ -178,18 +179,14 @@ def grow(net: Any, shallower: Any) -> None:
 
 def fit(net: nn.Module, cifar: Cifar, epochs: int, rate: float) -> None:
     """Plain training on all 45,000 images."""
-    net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-
-    def loss(batch: Batch) -> Tensor:
-        x, y = batch
-        with torch.autocast("cpu", torch.bfloat16):
-            made = net(x)
-        assert y is not None
-        return F.cross_entropy(made.float(), y)
 
     def told(progress: Progress) -> None:
         tell(f"dense: {progress}")
 
     schedule = Schedule(epochs, "sgd", weight_decay=5e-4)
-    train([(rate, list(net.parameters()))], loss, Draws(cifar.train, len(cifar.train)), schedule, told)
-    net.eval()
+    recipes.fit(net, loss_of, Draws(cifar.train, len(cifar.train)), schedule, rate, PLAIN, told)
+
+
+def loss_of(net: nn.Module) -> Callable[[Batch], Tensor]:
+    """Cross entropy with the labels; the network in bfloat16 where the processor has it."""
+    return supervised(forward_of(net), None, "scores")

@@ -21,15 +21,15 @@ def main() -> None:
         complain(EdgelrError("interrupted", "nothing half-written is left", "run the same command again"))
 
     os.environ.setdefault("TORCH_LOGS", "-all")  # errors only; torch reads it when it is imported
-    code = Exit.OK
+    code: int = Exit.OK
     try:
         try:
             with interruptible(tell_interrupted):
                 app(prog_name="edgelr")
         except SystemExit as ended:  # typer ends the process itself, in silence where it was interrupted
-            if ended.code != Exit.INTERRUPTED:
-                raise
-            raise KeyboardInterrupt from ended
+            if ended.code == Exit.INTERRUPTED:
+                raise KeyboardInterrupt from ended
+            code = ended.code if isinstance(ended.code, int) else Exit.OK if ended.code is None else Exit.FAULT
     except EdgelrError as error:
         log = ""
         if error.detail:  # what a library said, whole: too long for a terminal
@@ -63,4 +63,9 @@ def main() -> None:
             )
         )
         code = Exit.FAULT
+    if "torch.distributed" in sys.modules:
+        from edgelr.training import leave, several
+
+        if several():
+            leave(int(code))
     sys.exit(int(code))

@@ -44,9 +44,7 @@ def _run(quiet: bool, json: bool, settings: Any) -> None:
     from edgelr.report import safe_command, to_json
     from edgelr.training import joined
 
-    with stdout_kept(), joined() as first:
-        if not first:  # started by torchrun: this process took part in the first one's training, and has nothing to tell
-            return
+    with stdout_kept(), joined():
         report = journey(settings, tell=teller(quiet), command=safe_command(["edgelr", *sys.argv[1:]]))
     if json:
         answer(to_json(report))

@@ -19,7 +19,13 @@ SOURCES = ("aten.conv1d", "aten.conv2d", "aten.convolution", "aten.linear")
 
 
 def fold_batch_norm(model: nn.Module, example: Tensor) -> nn.Module:
-    """A copy of ``model``, in eval mode, whose batch norms are folded into the Conv1d, Conv2d or Linear before them.
+    """The network of ``folding``."""
+    return folding(model, example)[0]
+
+
+def folding(model: nn.Module, example: Tensor) -> tuple[nn.Module, dict[str, str]]:
+    """A copy of ``model``, in eval mode, whose batch norms are folded into the Conv1d, Conv2d or Linear before them; and which batch norm
+    went into which layer: the norm's name by the layer's.
 
     A batch norm is folded where it is the only reader of that layer's output, and the weights of both are read once in a forward
     pass; it becomes nn.Identity, and the layer gets a bias. All others stay: batch norm before a convolution, after an addition, with
@@ -34,17 +40,12 @@ def fold_batch_norm(model: nn.Module, example: Tensor) -> nn.Module:
         except Exception as error:
             raise UnsupportedError("the network can't be copied", f"{type(error).__name__}: {_first_line(error)}",
                                    "remove weight norm (torch.nn.utils.remove_weight_norm) and tensors kept from a forward pass") from error
-        for layer, norm in _pairs(folded, export(folded, tuple(example.shape[1:]))):
+        norms = dict(_pairs(folded, export(folded, tuple(example.shape[1:]))))
+        for layer, norm in norms.items():
             fold_into(folded.get_submodule(layer), folded.get_submodule(norm))
             parent, _, child = norm.rpartition(".")
             setattr(folded.get_submodule(parent), child, nn.Identity())
-        return folded
-
-
-def folded_norms(model: nn.Module, example: Tensor) -> dict[str, str]:
-    """Which batch norm ``fold_batch_norm`` folds into which layer: the norm's name by the layer's. ``model`` must be in eval mode."""
-    with deep_enough(model):
-        return dict(_pairs(model, export(model, tuple(example.shape[1:]))))
+        return folded, norms
 
 
 def _first_line(error: Exception) -> str:

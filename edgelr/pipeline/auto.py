@@ -13,12 +13,11 @@ Kind = Literal["conv", "recurrent", "linear"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a choice goes by: the share of parameters or MACs that the plan keeps, the kind of network, whether there are labels, how many
-    epochs there is time for, and whether anything is factorised."""
+    """What a choice goes by: the share of parameters or MACs that the plan keeps, the kind of network, how many epochs
+    there is time for, and whether anything is factorised."""
 
     kept: float
     kind: Kind
-    labels: bool
     epochs: int
     factorised: bool
 

@@ -13,13 +13,12 @@ from edgelr.pipeline.log import Log
 from edgelr.pipeline.produce import Product
 from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.source import Source
+from edgelr.pipeline.training_samples import batch_size, suitable_epochs
 from edgelr.quantization import Quantized
 from edgelr.training import Progress, QatSettings, Schedule, Shuffled, qat, suitable_rate
 
-BATCH = 64
-BATCHES_MIN = 16  # of an epoch: a few samples are taken in smaller batches
-TRAIN_MACS = 2e14  # what --epochs 0 spends: some two hours at the 30 GMAC/s of one x86-64 core in float32
 EPOCHS = (1, 5)
+RUNS = 3  # that a step takes the time of
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,10 @@ def finetuned(product: Product, source: Source, data: Data, settings: Settings, 
     """The product with trained scales and weights, in float, on the grid and in its files. Never sees validation or test samples."""
     if data.train is None:
         raise UsageError("there is nothing to train on", "--qat needs a train part", "add x_train to the data, or leave --qat out")
-    size = max(1, min(BATCH, len(data.train) // BATCHES_MIN))
+    size = batch_size(len(data.train))
     batches = Shuffled(data.train.x, data.train.y, size, settings.seed)
     asked = settings.epochs if settings.train == "none" else 0  # those of --train are its own
-    epochs = asked or suitable_epochs(len(data.train), source.macs)
+    epochs = asked or suitable_epochs(len(data.train), source.macs, RUNS, EPOCHS)
     losses: list[float] = []
     start = time.perf_counter()
 
@@ -67,8 +66,3 @@ def finetuned(product: Product, source: Source, data: Data, settings: Settings, 
         notes.append(f"files of different number forms were trained apart: model.safetensors holds .{next(iter(quantized))}'s weights")
     trained = Trained(epochs, len(data.train), time.perf_counter() - start, (losses[0], losses[-1]), tuple(notes))
     return replace(product, model=model, graph=graph, quantized=quantized, files=write(quantized)), trained
-
-
-def suitable_epochs(samples: int, macs: int | None) -> int:
-    """As many epochs as ``TRAIN_MACS`` pay for (a training step takes some three runs), within ``EPOCHS``."""
-    return max(EPOCHS[0], min(EPOCHS[1], int(TRAIN_MACS / (3 * samples * max(1, macs or 1)))))

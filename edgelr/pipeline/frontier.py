@@ -28,7 +28,7 @@ from edgelr.report.frontier import CHOSEN
 from edgelr.vocabulary import Budget, Format, Plan
 
 SHARES = (0.5, 0.75, 0.25, 0.35)  # of the dense network's cost, those first that a larger network is left with
-# Work is bounded by counted MACs, not by seconds; 5e11 are 10 s of one x86-64 core for ResNet-20: four shares, 1,000 samples.
+# Work is bounded by counted MACs, not by seconds; 5e11 are some 10 s of one core (estimated) for ResNet-20 and 1,000 samples.
 WORK_MACS = 5e11
 SAMPLES_MIN = 64
 CALLS = 80  # that timing one file takes, and what sets it up

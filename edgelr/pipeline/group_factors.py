@@ -8,8 +8,8 @@ from edgelr.factorize import JointDecomposition, Moments, decompose_group, named
 from edgelr.pipeline.source import Source
 from edgelr.vocabulary import DENSE, Choice, Plan, Scheme, Share
 
-LEFT_SHARES = (0.3, 0.7)  # of a rank, on the left, where both sides have a part: the paper's best two (p in its tables)
-BOTH_SIDE_MAX = 256  # rows of a matrix: each rank takes up to 60 eigendecompositions, 10 ms each at this size
+LEFT_SHARES = (0.3, 0.7)  # of a rank, on the left, where both sides have a part: from the paper's tables, not tried here
+BOTH_SIDE_MAX = 256  # rows of a matrix: each rank takes up to 60 eigendecompositions of that size
 GroupKey = tuple[str, Scheme, str]
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import replace
 
 from torch import nn
 
 from edgelr.pipeline.recipes import LossOf, Recipe, Rows, fit, method_of, tuned
 from edgelr.pipeline.source import Source
-from edgelr.training import Batches, step_seconds
+from edgelr.training import Batches, epochs_within
 from edgelr.vocabulary import Plan
-
-SHARE, BOUNDS = 0.02, (1.0, 20.0)  # of the time, spent on timing each part; seconds
-MARGIN = 0.85  # batch norm's statistics, scores and a machine that slows down come on top
 
 
 def epochs_for(
@@ -24,9 +20,6 @@ def epochs_for(
 
     ``cut`` is the network as the plan factorises it. Both of a recipe's parts are timed; the slower counts for all.
     """
-    began = time.monotonic()
-    each = min(BOUNDS[1], max(BOUNDS[0], SHARE * seconds))
-
     def factors(timed: Batches) -> None:
         tuned(cut, source, recipe, timed, 1, loss)
 
@@ -35,7 +28,4 @@ def epochs_for(
         calm = replace(recipe, lc=replace(recipe.lc, steps=1))  # C steps are some a training, not some an epoch
         fit(net, loss, timed, calm.schedule(1), calm.rate_before, method_of(net, source, plan, calm, batches, rows), lambda progress: None)
 
-    parts = [factors] if recipe.name == "finetune" else [whole, factors]
-    epoch_s = max(step_seconds(part, batches, each) for part in parts) * len(batches)
-    left = seconds - (time.monotonic() - began)
-    return max(0, int(MARGIN * left / epoch_s)), epoch_s
+    return epochs_within(seconds, [factors] if recipe.name == "finetune" else [whole, factors], batches)

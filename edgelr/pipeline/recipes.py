@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
@@ -36,7 +36,7 @@ from edgelr.training import (
 )
 from edgelr.training.checkpoint import Checkpoint
 from edgelr.training.parallel import ALONE, World
-from edgelr.vocabulary import Plan, Scheme
+from edgelr.vocabulary import Plan
 
 RecipeName = Literal["finetune", "bsr", "lc", "lrpet", "rank-tuning"]
 RECALIBRATION = 16  # batches that batch-norm statistics are of
@@ -72,9 +72,8 @@ class Recipe:
 def suited(name: RecipeName, source: Source) -> Recipe:
     """The recipe with what suits the kind of network.
 
-    A network that was trained towards its ranks is near its best when it is cut. ResNet-20 at 40 % of its MACs, 2 + 2 epochs of 10,000
-    images, held-out images: BSR is right on 84.4 % when cut, on 83.1 % after fine-tuning at 0.015 and on 84.6 % at 0.005. One that was cut
-    untrained (ResNet-14, beam's ranks at 15 % of its MACs) gets from 61.0 to 70.4, 70.3 and 68.2 % at 0.015, 0.05 and 0.15.
+    A network that was trained towards its ranks is near its best when it is cut, so its factors get a smaller rate than those of one that
+    was not. The rates themselves are choices that no table compares: docs/benchmarks/papers-*.md were made with them.
 
     Networks without batch norm don't bear SGD's rates. Digits, cut to a tenth of full rank, 4 epochs, one seed: an LSTM (cut 82 %) gets to
     95 to 96 % at SGD's 0.01, to 8 % at 0.1, and to 96 to 97 % at AdamW's 0.003.
@@ -132,15 +131,13 @@ def method_of(net: nn.Module, source: Source, plan: Plan, recipe: Recipe, batche
     return Lrpet(aims, norms, recipe.lrpet)
 
 
-def factorised(
-    source: Source, plan: Plan, calibration: Callable[[], Sequence[Tensor]], schemes: Sequence[Scheme]
-) -> tuple[nn.Module, Factors]:
+def factorised(source: Source, plan: Plan, calibration: Callable[[], Sequence[Tensor]]) -> tuple[nn.Module, Factors]:
     """The source, batch norm folded, with the plan's layers factorised: aware of the calibration inputs. And its factors."""
     factors = Factors(source)
     factors.grouped.expanded(plan)
     chosen = [layer for layer in source.layers if layer.name in plan.factorised()]
     shared = [layer.name for layer in chosen if plan[layer.name].share is not None]
-    factors.prepare(chosen, [s for s in schemes if any(c.scheme == s for c in plan.factorised().values())], calibration, shared)
+    factors.prepare(chosen, sorted({choice.scheme for choice in plan.factorised().values()}), calibration, shared)
     return rebuild(source.folded, plan, factors.decompositions, factors.grouped.joint(plan)), factors
 
 
@@ -166,7 +163,3 @@ def fit(
     own = running
     train(groups, loss(net), batches, schedule, tell, method=method, net=net, seed=own.seed, checkpoint=own.checkpoint, world=own.world)
     net.eval()
-
-
-def first_batches(batches: Iterable[Batch], count: int) -> list[Tensor]:
-    return [x for x, _ in islice(batches, count)]

@@ -13,7 +13,7 @@ from edgelr.errors import BadInputError, UsageError
 from edgelr.graph import Graph, capture
 from edgelr.graph.behaviour import check_one_input
 from edgelr.graph.recurrent import trimmed
-from edgelr.models import check_inputs, fold_batch_norm, folded_norms, load_network, load_weights, plain_layers, survey
+from edgelr.models import check_inputs, folding, load_network, load_weights, plain_layers, survey
 from edgelr.pipeline.settings import Settings
 from edgelr.vocabulary import Layer
 
@@ -127,8 +127,7 @@ def inspect(name: str, network: nn.Module, shape: tuple[int, ...]) -> Source:
     example = torch.zeros(2, *shape)
     plain = plain_layers(network, shape)
     layers = survey(plain, example)
-    folded = fold_batch_norm(plain, example)
-    norms = folded_norms(plain, example)
+    folded, norms = folding(plain, example)
     unknown = [f"{w.name} ({w.kind}): its MACs are not known, so the total is not" for w in layers if w.macs is None]
     graph = trimmed(capture(folded, shape))
     return Source(name, network, plain, norms, folded, shape, survey(folded, example), layers, graph, tuple(unknown))

@@ -18,7 +18,7 @@ from edgelr.pipeline.planning import REFITS, Planned, measured, respelled
 from edgelr.pipeline.produce import Product, outputs_of, written
 from edgelr.pipeline.recapture import graph_of
 from edgelr.pipeline.recipes import Recipe, factorised
-from edgelr.pipeline.settings import SCHEMES, TOWARDS_RANKS
+from edgelr.pipeline.settings import TOWARDS_RANKS
 from edgelr.pipeline.source import Source, inspect
 from edgelr.pipeline.training_setup import TrainingSetup, rows_of, setup_of
 from edgelr.pipeline.training_work import TrainingWork, loaded
@@ -166,7 +166,7 @@ def trained_network(job: Job, dense: Product, planned: Planned, unfinished: Unfi
         source, plan, cut, graph = job.source, planned.product.plan, planned.product.model, untrained
         if setup.recipe.name in TOWARDS_RANKS:
             source, plan = trainer.whole(planned)
-            cut, _ = factorised(source, plan, lambda: list(job.calibration), SCHEMES)
+            cut, _ = factorised(source, plan, lambda: list(job.calibration))
             graph = graph_of(cut, plan, source.shape)
         candidates = [(planned.product.model, untrained, planned.product.plan)]
         if graph is not untrained:

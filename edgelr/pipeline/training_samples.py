@@ -17,6 +17,7 @@ from edgelr.training import Batch, Shuffled, augmentation, forward_of, outputs_o
 
 BATCH = 64
 BATCHES_MIN = 16  # of an epoch: a few samples are taken in smaller batches
+TRAIN_MACS = 2e14  # what training spends unasked: some two hours at the 30 GMAC/s of one x86-64 core in float32
 BATCH_MIN = 2  # batch norm has no statistics of one sample
 
 
@@ -44,10 +45,18 @@ def some(split: Split, most: int, seed: int) -> Split:
     return split.take(np.sort(np.random.default_rng(seed).choice(len(split), most, replace=False)))
 
 
+def batch_size(samples: int) -> int:
+    return min(samples, max(BATCH_MIN, min(BATCH, samples // BATCHES_MIN)))
+
+
 def batches_of(settings: Settings, train: Split) -> Shuffled:
-    size = min(len(train), max(BATCH_MIN, min(BATCH, len(train) // BATCHES_MIN)))
     augment = augmentation(train.sample_shape) if settings.augment == "crop-flip" else None
-    return Shuffled(train.x, train.y, size, settings.seed, augment)
+    return Shuffled(train.x, train.y, batch_size(len(train)), settings.seed, augment)
+
+
+def suitable_epochs(samples: int, macs: int | None, runs: int, bounds: tuple[int, int]) -> int:
+    """As many epochs as ``TRAIN_MACS`` pay for, a training step taking the time of so many ``runs``; within ``bounds``."""
+    return max(bounds[0], min(bounds[1], int(TRAIN_MACS / (runs * samples * max(1, macs or 1)))))
 
 
 def loss_of(settings: Settings, source: Source) -> LossOf:

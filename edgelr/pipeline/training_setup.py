@@ -15,11 +15,11 @@ from edgelr.pipeline.prepare import counted_costs
 from edgelr.pipeline.recipes import Recipe, RecipeName, Rows, suited
 from edgelr.pipeline.settings import TOWARDS_RANKS, TrainName
 from edgelr.pipeline.source import Source
-from edgelr.pipeline.training_samples import batches_of, loss_of, some, trainable
+from edgelr.pipeline.training_samples import batches_of, loss_of, some, suitable_epochs, trainable
 from edgelr.vocabulary import Plan
 
-TRAIN_MACS = 2e14  # what training spends unasked: some two hours at the 30 GMAC/s of one x86-64 core in float32
 EPOCHS = (2, 20)
+RUNS = 4  # that a step takes the time of: three, and one of the teacher
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def setup_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = No
     epochs = _epochs(job, planned, suited("finetune" if name == "auto" else cast(RecipeName, name), source), train)
     if name == "auto":
         kind, factorised = kind_of(source), bool(plan.factorised())
-        name, why = decided(Facts(kept_share(source, plan), kind, train.y is not None, epochs, factorised))
+        name, why = decided(Facts(kept_share(source, plan), kind, epochs, factorised))
         if name == "none":
             return why
         if name in TOWARDS_RANKS and any(c.share for c in plan.factorised().values()):
@@ -85,7 +85,7 @@ def least_epochs(name: TrainName) -> int:
 def _epochs(job: Job, planned: Planned, recipe: Recipe, train: Split) -> int:
     """As many as were asked for, or as suit; within the time allowed, which is measured."""
     settings, source = job.settings, job.source
-    wanted = settings.epochs or suitable_epochs(len(train), source.macs)
+    wanted = settings.epochs or suitable_epochs(len(train), source.macs, RUNS, EPOCHS)
     if not settings.time:
         return wanted
     batches, loss = batches_of(settings, train), loss_of(settings, source)
@@ -102,11 +102,6 @@ def rows_of(recipe: Recipe, planned: Planned) -> Rows | None:
     assert planned.prepared is not None
     fitting = planned.prepared.fitting
     return Rows(fitting.table(), fitting.working_limits(), fitting.bases())
-
-
-def suitable_epochs(samples: int, macs: int | None) -> int:
-    """As many epochs as ``TRAIN_MACS`` pay for (a step takes some three runs, and one of the teacher), within ``EPOCHS``."""
-    return max(EPOCHS[0], min(EPOCHS[1], int(TRAIN_MACS / (4 * samples * max(1, macs or 1)))))
 
 
 def kept_share(source: Source, plan: Plan) -> float:

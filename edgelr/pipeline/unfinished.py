@@ -7,7 +7,7 @@ import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgelr.errors import BadInputError, BudgetError, GateError, InterruptedRunError, UsageError
@@ -21,7 +21,6 @@ from edgelr.training import Checkpoint
 from edgelr.vocabulary import Plan
 
 EITHER_WAY = ("resume", "force", "strict")  # settings that the result doesn't depend on
-SECONDS = 60.0  # between two checkpoints in the middle of an epoch
 
 
 @dataclass
@@ -67,7 +66,7 @@ class Unfinished:
 
     def checkpoint(self, name: str) -> Checkpoint | None:
         """Where a training is kept."""
-        return None if self.folder is None else Checkpoint(self.folder / f"{name}.safetensors", SECONDS)
+        return None if self.folder is None else Checkpoint(self.folder / f"{name}.safetensors")
 
     def setup(self) -> tuple[str, str, int] | None:
         """The recipe that was begun with, why, and its epochs in all; None where there is none. Raises BadInputError."""
@@ -128,7 +127,7 @@ class Unfinished:
             return  # it ended before anything was kept
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
-        now = tomllib.loads(to_toml(replace(self.settings)))
+        now = tomllib.loads(to_toml(self.settings))
         differs = [f"{k} was {was.get(k)!r}, is {now.get(k)!r}" for k in {**was, **now} if k not in EITHER_WAY and was.get(k) != now.get(k)]
         differs += _changed(then, versions())
         if differs:

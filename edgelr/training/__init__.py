@@ -1,5 +1,5 @@
 """Training: the one loop, distillation, and quantisation-aware fine-tuning of the graph that is written."""
-from edgelr.training.augment import augmentation, normalized
+from edgelr.training.augment import augmentation
 from edgelr.training.batches import Batch, Batches, Shuffled
 from edgelr.training.bsr import Bsr, BsrSettings
 from edgelr.training.checkpoint import Checkpoint
@@ -17,11 +17,11 @@ from edgelr.training.rank_tuning import RankTuning
 from edgelr.training.recalibrate import recalibrate
 from edgelr.training.schedule import Schedule
 from edgelr.training.timing import epochs_within, step_seconds
-from edgelr.training.workers import Work, call, joined
+from edgelr.training.workers import Work, call, joined, leave, several
 
 __all__ = [
     "ALONE", "PLAIN", "Batch", "Batches", "Bsr", "BsrSettings", "Checkpoint", "FakeQuantized", "LcSettings", "LearningCompression",
     "Lrpet", "LrpetSettings", "Method", "Outputs", "Precision", "Progress", "QatSettings", "RankTuning", "Schedule", "Shuffled", "Work",
-    "World", "augmentation", "call", "distillation", "divergence", "epochs_within", "forward_of", "joined", "matrices", "normalized",
-    "outputs_of", "qat", "recalibrate", "step_seconds", "suitable_rate", "supervised", "train",
+    "World", "augmentation", "call", "distillation", "divergence", "epochs_within", "forward_of", "joined", "leave", "matrices",
+    "outputs_of", "qat", "recalibrate", "several", "step_seconds", "suitable_rate", "supervised", "train",
 ]

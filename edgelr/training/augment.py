@@ -12,15 +12,12 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 PADDING = 1 / 8  # of an image's side: 4 pixels of 32, as is usual on CIFAR-10 (He et al., arXiv 1512.03385, section 4.2)
 
 
-def augmentation(shape: Sequence[int], flip: bool = True) -> Augment | None:
-    """What suits samples of a shape: images of 1 or 3 channels [c, h, w] are shifted and flipped, others stay as they are.
-
-    ``flip`` False for what reads one way only, such as digits.
-    """
+def augmentation(shape: Sequence[int]) -> Augment | None:
+    """What suits samples of a shape: images of 1 or 3 channels [c, h, w] are shifted and flipped, others stay as they are."""
     if len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 8:
         return None
     padding = max(1, round(PADDING * min(shape[1:])))
-    return lambda x, generator: crop(flipped(x, generator) if flip else x, padding, generator)
+    return lambda x, generator: crop(flipped(x, generator), padding, generator)
 
 
 def crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
@@ -35,18 +32,3 @@ def flipped(x: Tensor, generator: torch.Generator) -> Tensor:
     """About half of the images of [b, c, h, w] mirrored left to right."""
     mirrored = torch.rand(len(x), generator=generator) < 0.5
     return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
-
-
-def normalized(mean: Sequence[float], std: Sequence[float], channels_last: bool = False) -> Callable[[Tensor], Tensor]:
-    """What makes stored images [b, c, h, w] (or [b, h, w, c] where ``channels_last``) of whole numbers 0 to 255 inputs [b, c, h, w].
-
-    ``mean`` and ``std`` by channel, of values from 0 to 1.
-    """
-    scale = (1 / (255 * torch.tensor(std, dtype=torch.float64))).float()
-    shift = (-torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)).float()
-
-    def inputs(stored: Tensor) -> Tensor:
-        images = stored.permute(0, 3, 1, 2) if channels_last else stored
-        return images.float() * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
-
-    return inputs

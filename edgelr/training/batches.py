@@ -1,7 +1,7 @@
 """Batches to train on: drawn anew each epoch, the same for the same seed."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,8 +33,7 @@ class Indexed(Protocol):
 class Shuffled:
     """Samples ``x`` [N, ...] with class numbers ``y`` [N] in batches of ``size``, in an order of ``seed`` and the epoch.
 
-    What doesn't fill a batch is left out (it is others each epoch), unless it is all there is. ``prepare`` makes a batch as it is stored
-    float32 inputs, so that images can be kept as bytes; None: it is cast. ``augment`` changes a batch of inputs.
+    What doesn't fill a batch is left out (it is others each epoch), unless it is all there is. ``augment`` changes a batch of inputs.
     """
 
     x: Indexed
@@ -42,7 +41,6 @@ class Shuffled:
     size: int
     seed: int = 0
     augment: Augment | None = None
-    prepare: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         return max(1, len(self.x) // self.size)
@@ -52,7 +50,6 @@ class Shuffled:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         for i in range(len(self)):
             chosen = order[i * self.size : (i + 1) * self.size]
-            stored = np.array(self.x[chosen], np.float32 if self.prepare is None else None)
-            x = torch.from_numpy(stored) if self.prepare is None else self.prepare(torch.from_numpy(stored))
+            x = torch.from_numpy(np.array(self.x[chosen], np.float32))
             y = None if self.y is None else torch.from_numpy(np.asarray(self.y)[chosen].astype(np.int64))
             yield (x if self.augment is None else self.augment(x, generator)), y

@@ -103,7 +103,6 @@ class LearningCompression:
             for name, copy in copies.items():
                 h = self.held[name]
                 h.multipliers = h.multipliers - self.mu * (h.weight - copy)
-        before = self.mu
         self.mu = s.first * (s.last / s.first) ** (self.done / max(1, s.steps - 1))
         self.done += 1
         for name, h in self.held.items():
@@ -111,7 +110,6 @@ class LearningCompression:
             h.target = copies[name] + h.multipliers / self.mu if name in copies else None
             if name not in copies:
                 h.multipliers = torch.zeros_like(h.weight)
-        assert before <= self.mu
 
     def _chosen(self) -> dict[str, Tensor]:
         """The low-rank copies of the layers that don't stay dense, under the plan of this C step."""

@@ -2,15 +2,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edgelr.training.batches import Batch, Batches
 
 SHARE = 0.02  # of the time, spent on measuring it
-BOUNDS = (1.0, 30.0)  # seconds of measuring
+BOUNDS = (1.0, 20.0)  # seconds of measuring each trial
 LEAST_STEPS = 4
-MARGIN = 0.9  # a machine that is warm, or has other work to do, is slower than at first
+MARGIN = 0.85  # batch norm's statistics, scores, and a machine that slows down come on top
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +45,13 @@ def step_seconds(trial: Callable[[Batches], None], batches: Batches, seconds: fl
     return (timed.taken[-1] - timed.taken[first]) / (len(timed.taken) - 1 - first)
 
 
-def epochs_within(seconds: float, trial: Callable[[Batches], None], batches: Batches) -> int:
-    """As many epochs as fit into ``seconds``, measuring included; 0 where not one does. ``trial`` as for ``step_seconds``."""
+def epochs_within(seconds: float, trials: Sequence[Callable[[Batches], None]], batches: Batches) -> tuple[int, float]:
+    """As many epochs as fit into ``seconds``, measuring included (0 where not one does), and the seconds that one takes.
+
+    ``trials`` as for ``step_seconds``: of several the slowest counts.
+    """
     begun = time.monotonic()
-    step = step_seconds(trial, batches, min(BOUNDS[1], max(BOUNDS[0], SHARE * seconds)))
+    each = min(BOUNDS[1], max(BOUNDS[0], SHARE * seconds))
+    epoch_s = max(step_seconds(trial, batches, each) for trial in trials) * len(batches)
     left = seconds - (time.monotonic() - begun)
-    return max(0, int(MARGIN * left / (step * len(batches))))
+    return max(0, int(MARGIN * left / epoch_s)), epoch_s

@@ -1,13 +1,12 @@
 """One program started several times by torchrun: the first process runs it, the others take part where it trains."""
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import torch.distributed as dist
 
@@ -30,14 +29,14 @@ class Work(Protocol[T_co]):
 
 
 @contextmanager
-def joined() -> Iterator[bool]:
-    """Join the processes that torchrun started; True in the first (or only) one, which is to run the program within this.
+def joined() -> Iterator[None]:
+    """Join the processes that torchrun started; the first (or only) one runs the program within this, and ends by ``leave``.
 
     The others do meanwhile whatever the first ``call``s, and end here, with 0, when it has left, by an error or not. Raises UsageError
     where the processes can't find each other.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield True
+    if not several():
+        yield
         return
     try:
         dist.init_process_group("gloo", timeout=PATIENCE)
@@ -48,22 +47,26 @@ def joined() -> Iterator[bool]:
     try:
         if world.rank:
             _serve(world)
-            _leave()
-        yield True
+            leave()
+        yield
         with suppress(ProcessEndedError):  # the work is done
             world.told(None)
-        atexit.register(_leave)
     except BaseException:
         # Without a word to the others: they may be in the middle of a training, and end as the connection does.
         dist.destroy_process_group()
         raise
 
 
-def _leave() -> None:
-    """End this process, whose work is done, with 0: gloo's threads abort one run in ten that takes them down in order (torch 2.13)."""
+def several() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def leave(code: int = 0) -> NoReturn:
+    """End this process at once, its output written: gloo's threads aborted one run in ten that took them down in order (torch 2.13)."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def here() -> World:

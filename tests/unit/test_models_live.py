@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgelr.factorize import collect_moments, decompose, named_layers, rebuild
-from edgelr.models import fold_batch_norm, folded_norms, live, settled
+from edgelr.models import folding, live, settled
 from edgelr.vocabulary import Choice, Plan
 
 
@@ -30,8 +30,7 @@ def prepared(
 ) -> tuple[nn.Module, Mapping[str, nn.Module]]:
     """The folded network, factorised, and the batch norms that were folded, by layer."""
     x = torch.randn(2, *shape)
-    names = folded_norms(model, x)
-    folded = fold_batch_norm(model, x)
+    folded, names = folding(model, x)
     layers = named_layers(folded)
     moments = {} if aware is None else collect_moments(folded, list(plan.choices), [aware])
     made = {(n, c.scheme): decompose(layers[n], c.scheme, moments.get(n)) for n, c in plan.factorised().items()}

@@ -20,19 +20,19 @@ def test_every_rule_names_a_recipe_and_a_page_that_is_there(root: Path) -> None:
 @pytest.mark.parametrize("kind", ["conv", "recurrent", "linear"])
 @pytest.mark.parametrize("kept", [0.05, 0.5, 1.0])
 def test_any_network_with_time_is_trained_and_told_why(kind: str, kept: float) -> None:
-    name, why = decided(Facts(kept, kind, True, 20, True))  # type: ignore[arg-type]
+    name, why = decided(Facts(kept, kind, 20, True))  # type: ignore[arg-type]
     assert name in TRAIN and name not in ("none", "auto")
     assert f"{kept:.0%}" in why and kind in why and "20 epochs" in why
 
 
 def test_nothing_is_trained_without_time_or_without_a_loss_to_win_back() -> None:
-    assert decided(Facts(0.2, "conv", True, 0, True)) == ("none", "auto: there is time for 0 epochs, which is too short to train")
-    name, why = decided(Facts(1.0, "conv", True, 20, False))
+    assert decided(Facts(0.2, "conv", 0, True)) == ("none", "auto: there is time for 0 epochs, which is too short to train")
+    name, why = decided(Facts(1.0, "conv", 20, False))
     assert name == "none" and "leaves the network as it is" in why
 
 
 def test_a_recipe_of_two_parts_is_not_chosen_for_an_epoch() -> None:
-    assert decided(Facts(0.05, "conv", True, 1, True))[0] == "finetune"
+    assert decided(Facts(0.05, "conv", 1, True))[0] == "finetune"
 
 
 def test_a_time_is_a_number_with_a_unit() -> None:

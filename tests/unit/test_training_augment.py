@@ -1,12 +1,11 @@
-"""Augmentation and stored bytes: what a batch of inputs is made of."""
+"""Augmentation: what a batch of inputs is made of."""
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from edgelr.training import Shuffled, augmentation, normalized
+from edgelr.training import augmentation
 from edgelr.training.augment import crop, flipped
 
 
@@ -47,16 +46,3 @@ def test_draws_are_the_generator_s() -> None:
 @pytest.mark.parametrize("shape", [(128, 9), (40,), (1, 40, 1), (64, 8, 8)])
 def test_what_is_no_image_stays_as_it_is(shape: tuple[int, ...]) -> None:
     assert augmentation(shape) is None
-
-
-@pytest.mark.parametrize("last", [False, True])
-def test_bytes_become_normalised_inputs_batch_by_batch(last: bool) -> None:
-    rng = np.random.default_rng(0)
-    stored = rng.integers(0, 256, (50, 8, 8, 3) if last else (50, 3, 8, 8), np.uint8)
-    mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-    batches = Shuffled(stored, np.arange(50), 10, 0, None, normalized(mean, std, last))
-    pixels = (stored.transpose(0, 3, 1, 2) if last else stored) / 255
-    wanted = (pixels - np.array(mean)[:, None, None]) / np.array(std)[:, None, None]
-    for x, y in batches.epoch(0):
-        assert y is not None and x.dtype == torch.float32 and x.shape == (10, 3, 8, 8)
-        assert np.allclose(x.numpy(), wanted[y.numpy()], atol=1e-5)

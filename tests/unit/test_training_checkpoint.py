@@ -70,7 +70,7 @@ def fit(
 
     checkpoint = None if path is None else Checkpoint(path, seconds, dict([words]))
     train([(0.02, list(net.parameters()))], supervised(net, None, "scores"),
-          Shuffled(x[: size * STEPS], y[: size * STEPS], size, 3, augmentation((1, 8, 8), flip=False)), schedule, tell, after_step,
+          Shuffled(x[: size * STEPS], y[: size * STEPS], size, 3, augmentation((1, 8, 8))), schedule, tell, after_step,
           method=method_of(net), net=net, checkpoint=checkpoint, seed=seed)
     return net, taken
 

@@ -49,9 +49,19 @@ def test_a_few_batches_are_enough(samples: int, monkeypatch: pytest.MonkeyPatch)
 
 def test_so_many_epochs_fit_with_the_measuring_and_a_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, 0.1)
-    epochs = epochs_within(1000.0, machine.train, numbered(100))
-    assert 80 <= epochs < 100 and machine.now + epochs * 10 <= 1000
-    assert epochs_within(8.0, Machine(monkeypatch, 0.1).train, numbered(100)) == 0
+    epochs, epoch_s = epochs_within(1000.0, [machine.train], numbered(100))
+    assert 80 <= epochs < 100 and machine.now + epochs * 10 <= 1000 and epoch_s == pytest.approx(10)
+    assert epochs_within(8.0, [Machine(monkeypatch, 0.1).train], numbered(100))[0] == 0
+
+
+def test_the_slowest_part_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, 0.1)
+
+    def slower(batches: Batches) -> None:
+        for _ in batches.epoch(0):
+            machine.now += 0.4
+
+    assert epochs_within(1000.0, [machine.train, slower], numbered(100))[1] == pytest.approx(40)
 
 
 def test_it_is_the_clock_of_the_machine_that_counts() -> None:
