@@ -53,8 +53,8 @@ class Job:
 JOBS = {
     "resnet14": Job((0.15,), 3, 10_000, seeds=3),
     "resnet20": Job((0.4, 0.25, 0.15), 3, 10_000),
-    "resnet32": Job((0.25,), 2, 5_120, tested=5_000),
-    "vgg16": Job((0.15, 0.05), 2, 5_120, tested=4_000, plans_scored=64),
+    "resnet32": Job((0.25,), 3, 10_000, tested=5_000),
+    "vgg16": Job((0.15, 0.05), 3, 5_120, tested=4_000, plans_scored=64),
 }
 METHODS = ("dense", "uniform", "energy", "beam", "bsr", "lc", "lrpet", "joint")
 SAID = {
@@ -78,10 +78,10 @@ PAPERS = {
 }  # fmt: skip
 RECIPES = {
     "finetune": Recipe(rate=0.015),
-    # A network that was trained towards its ranks is near its best already: its factors get a smaller rate. Not compared in a table.
-    "bsr": Recipe("bsr", rate=0.005, rate_before=0.015, bsr=BsrSettings(weight=20.0, exponent=1, refresh=20)),
-    "lc": Recipe("lc", rate=0.005, rate_before=0.015, lc=LcSettings(steps=10, first=5.0, last=50.0)),
-    "lrpet": Recipe("lrpet", rate=0.005, rate_before=0.03, lrpet=LrpetSettings(every=20)),
+    # By docs/benchmarks/rates.md.
+    "bsr": Recipe("bsr", rate=0.015, rate_before=0.05, bsr=BsrSettings(weight=20.0, exponent=1, refresh=20)),
+    "lc": Recipe("lc", rate=0.015, rate_before=0.05, lc=LcSettings(steps=10, first=5.0, last=50.0)),
+    "lrpet": Recipe("lrpet", rate=0.05, rate_before=0.03, lrpet=LrpetSettings(every=20)),
 }
 
 
@@ -95,6 +95,12 @@ class Bench:
     ready: Ready
     cache: Path
     plans: dict[tuple[str, float], Plan] = field(default_factory=dict)
+
+    @property
+    def files(self) -> Path:
+        """Where the files of the cells are; those of other epochs than the table's apart."""
+        own = JOBS[self.name].epochs == self.job.epochs
+        return self.cache / "files" / (self.name if own else f"{self.name}-{self.job.epochs}-epochs")
 
     def batches(self, seed: int) -> Draws:
         return Draws(self.cifar.train, self.job.images, seed)
@@ -158,7 +164,7 @@ def written(bench: Bench, net: nn.Module, name: str) -> dict[str, Any]:
     quantized = Precision().quantized(graph, observe(graph, bench.ready.calibration), FORMATS)
     files = write(quantized)
     for format, data in files.items():
-        path = bench.cache / "files" / bench.name / f"{name}.{format}"
+        path = bench.files / f"{name}.{format}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     tested = bench.cifar.test.first(bench.job.tested)
@@ -171,8 +177,7 @@ def timed(bench: Bench, keys: list[str]) -> dict[str, Any]:
     """Every cell's files measured side by side with the dense network's: median ms, and the ratio to dense with its interval."""
     result: dict[str, Any] = {}
     for format in FORMATS:
-        folder = bench.cache / "files" / bench.name
-        sessions = {key: open_session((folder / f"{key}.{format}").read_bytes(), format) for key in ("start", *keys)}
+        sessions = {key: open_session((bench.files / f"{key}.{format}").read_bytes(), format) for key in ("start", *keys)}
         taken = measure(sessions, on="host", rounds=30)
         ratios = {k: taken.ratio(k, "start") for k in keys}
         result[format] = {k: [taken[k].median, r.median, r.low, r.high] for k, r in ratios.items()}
@@ -186,11 +191,13 @@ def main() -> None:
     options.add_argument("net", choices=sorted(JOBS))
     options.add_argument("--cache", type=Path, required=True, help="folder for decoded images, trained networks and files")
     options.add_argument("--shares", type=float, nargs="*", help="only these of the network's shares of MACs, in this run")
+    options.add_argument("--epochs", type=int, help="instead of the table's: give it a page of its own")
     options.add_argument("--methods", default=",".join(METHODS), help="which rows; those of other runs are kept")
     chosen = options.parse_args()
     need(chosen.shared, *FILES)
     torch.set_num_threads(1)
     job = JOBS[chosen.net]
+    job = replace(job, epochs=chosen.epochs or job.epochs)
     if chosen.quick:
         job = replace(job, shares=job.shares[:1], epochs=2, images=512, seeds=min(job.seeds, 2), tested=256, plans_scored=16)
     cells = Cells(chosen.out, {"net": chosen.net, "job": vars(job), "torch": torch.__version__})
@@ -242,7 +249,7 @@ def report(chosen: Any, job: Job, cells: Cells, times: dict[str, Any]) -> None:
                 f"{mean(c['plan_s'] for c in own):.0f} + {mean(c['whole_s'] + c['tuned_s'] for c in own):.0f}",
             ))  # fmt: skip
         head = ("method", "MMAC", "k params", "KB .tflite / .onnx", "cut, %", "test, %", "int8, %", "ms (of dense)", "s: ranks + training")
-        parts += [f"## {share:.0%} of MACs", table(head, rows)]
+        parts += [f"## {share:.0%} of MACs", table(head, rows)] if rows else []
     if chosen.net in PAPERS:
         theirs = [
             (method, f"{macs:g} ({share:.0%})", f"{test:.2f}", "" if whole is None else f"{whole:.2f}")

@@ -17,6 +17,7 @@ from typing import Any
 
 from edgelr.devices import describe_host
 
+FOLDERS = ("--cache", "--environments", "--tables")
 PACKAGES = ("torch", "numpy", "ai-edge-litert", "onnxruntime", "onnx", "scipy")
 
 
@@ -95,14 +96,25 @@ def facts(seconds: float, quick: bool) -> str:
     host = describe_host()
     versions = ", ".join(f"{p} {metadata.version(p)}" for p in PACKAGES)
     threads = os.environ.get("OMP_NUM_THREADS", "as many as cores")
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
     lines = [
-        f"- command: `python tools/{shlex.join(words)}`" + (" (**quick: numbers mean nothing**)" if quick else ""),
+        f"- command: `python tools/{shlex.join(_command(sys.argv))}`" + (" (**quick: numbers mean nothing**)" if quick else ""),
         f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; {seconds:.0f} s in all; OMP_NUM_THREADS: {threads}",
         f"- machine: {host['cpu']} ({', '.join(host['isa'])}), {host['cores']} cores, {host['system']}",
         f"- versions: edgelr {metadata.version('edgelr')}, Python {sys.version.split()[0]}, {versions}",
     ]
     return "\n".join(lines)
+
+
+def _command(words: Sequence[str]) -> list[str]:
+    """A command line as anyone may type it: the page in docs/benchmarks, folders of this machine by the word FOLDER."""
+    told = [Path(words[0]).name, *words[1:]]
+    for at, word in enumerate(words[1:-1], 2):
+        if word == "--out":
+            told[at] = f"docs/benchmarks/{Path(words[at]).name}"
+        elif word in FOLDERS:
+            told[at] = "FOLDER"
+    shared = told.index("--shared") if "--shared" in told else len(told)
+    return told[:shared] + told[shared + 2 :]
 
 
 def publish(out: Path | None, title: str, seconds: float, quick: bool, *parts: str) -> None:

@@ -51,9 +51,9 @@ class Net:
 
 NETS = {
     "lstm64": Net("hapt", "lstm", 64, 2, 15, 2),
-    "gru128": Net("fsdd", "gru", 128, 2, 20, 4),
+    "gru128": Net("fsdd", "gru", 128, 2, 40, 4),
     "lstm128": Net("hapt", "lstm", 128, 2, 10, 2),
-    "bigru150": Net("fsdd", "gru", 150, 3, 20, 3, True),
+    "bigru150": Net("fsdd", "gru", 150, 3, 30, 3, True),
 }
 
 
@@ -88,6 +88,7 @@ def data_of(task: str) -> Data:
     x = np.stack([_log_mel(audio[a:b].astype(np.float32) / 32768) for a, b in pairwise(offsets)])
     test, validation = np.isin(speaker, UNSEEN_SPEAKERS), speaker == HELD_OUT_SPEAKER
     fit = ~test & ~validation
+    x = x - x.mean(1, keepdims=True)  # each recording's own colour of voice and room, band by band
     x = (x - x[fit].mean((0, 1))) / x[fit].std((0, 1))
     parts = [Split(x[m], digit[m]) for m in (fit, validation, test)]
     return Data(parts[0], parts[1], parts[2], calibration=parts[0])
