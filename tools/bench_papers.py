@@ -27,7 +27,7 @@ from edgelr.graph import capture
 from edgelr.pipeline.files import write
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.produce import run_file
-from edgelr.pipeline.recipes import Recipe, factorised, trained_whole, tuned
+from edgelr.pipeline.training.recipes import Recipe, factorised, trained_whole, tuned
 from edgelr.quantization import observe
 from edgelr.training import BsrSettings, LcSettings, LrpetSettings
 from edgelr.vocabulary import Format, Plan

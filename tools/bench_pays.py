@@ -28,8 +28,8 @@ from edgelr.pipeline.machine import machine_of, place_of
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.prepare import counted_costs
 from edgelr.pipeline.produce import run_file
-from edgelr.pipeline.recipes import Recipe, tuned
 from edgelr.pipeline.source import inspect
+from edgelr.pipeline.training.recipes import Recipe, tuned
 from edgelr.quantization import observe
 from edgelr.vocabulary import Choice, Format, Plan, Share
 

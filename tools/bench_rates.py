@@ -19,7 +19,7 @@ from bench_table import Cells, need, parser, publish, table, tell
 from papers_data import base, loss_of, read
 from papers_plans import accuracy, ready
 
-from edgelr.pipeline.recipes import factorised, trained_whole, tuned
+from edgelr.pipeline.training.recipes import factorised, trained_whole, tuned
 
 FILES = ("data/cifar10_train_jpeg.npz", "data/cifar10_test_jpeg.npz", "models/resnet_cifar.py", "models/vgg_cifar.py")
 BEFORE = {"bsr": (0.005, 0.015, 0.05, 0.15), "lc": (0.005, 0.015, 0.05, 0.15), "lrpet": (0.005, 0.03, 0.1)}

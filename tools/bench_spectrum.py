@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from edgelr.factorize import choice_cost, decompose, named_layers, rebuild
 from edgelr.pipeline import candidates
-from edgelr.pipeline.recipes import RECALIBRATION, Recipe, factorised, fit
 from edgelr.pipeline.source import Source, inspect
+from edgelr.pipeline.training.recipes import RECALIBRATION, Recipe, factorised, fit
 from edgelr.ranks import additive
 from edgelr.training import PLAIN, Bsr, BsrSettings, Method, RankTuning, matrices, recalibrate
 from edgelr.training.bsr import Exponent, modified_stable_rank

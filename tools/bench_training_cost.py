@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from edgelr.factorize import break_even_rank, choice_cost, decompose, named_layers, rebuild
 from edgelr.models import live
-from edgelr.pipeline.recipes import Recipe
 from edgelr.pipeline.source import Source, inspect
+from edgelr.pipeline.training.recipes import Recipe
 from edgelr.ranks import Table
 from edgelr.training import (
     PLAIN,

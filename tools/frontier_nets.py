@@ -26,10 +26,10 @@ from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.prepare import counted_costs
 from edgelr.pipeline.pricing import priced
 from edgelr.pipeline.recapture import graph_of
-from edgelr.pipeline.recipes import Recipe, fit, tuned
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.settings import SCHEMES
 from edgelr.pipeline.source import Source, first, gathered, inspect
+from edgelr.pipeline.training.recipes import Recipe, fit, tuned
 from edgelr.ranks import Table, additive, total
 from edgelr.training import PLAIN, Batch, Batches, Progress, Schedule, Shuffled, forward_of, supervised
 from edgelr.vocabulary import DENSE, Choice, Layer, Plan

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgelr.data import Data, Split
-from edgelr.pipeline import recipes
+from edgelr.pipeline.training import recipes
 from edgelr.training import PLAIN, Batch, Progress, Schedule, forward_of, supervised
 
 BATCH = 128

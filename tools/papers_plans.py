@@ -13,9 +13,9 @@ from edgelr.factorize import choice_cost, named_layers
 from edgelr.models.groups import found_groups
 from edgelr.pipeline import candidates
 from edgelr.pipeline.prepare import counted_costs
-from edgelr.pipeline.recipes import Rows
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.source import Source, first, gathered, inspect
+from edgelr.pipeline.training.recipes import Rows
 from edgelr.ranks import Table, additive, beam, energy, uniform
 from edgelr.vocabulary import DENSE, Choice, Layer, Plan, Scheme
 

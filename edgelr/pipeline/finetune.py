@@ -13,7 +13,7 @@ from edgelr.pipeline.log import Log
 from edgelr.pipeline.produce import Product
 from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.source import Source
-from edgelr.pipeline.training_samples import batch_size, suitable_epochs
+from edgelr.pipeline.training.samples import batch_size, suitable_epochs
 from edgelr.quantization import Quantized
 from edgelr.training import Progress, QatSettings, Schedule, Shuffled, qat, suitable_rate
 

@@ -17,7 +17,7 @@ from edgelr.pipeline.metrics import Metric, metric_of
 from edgelr.pipeline.produce import Batches
 from edgelr.pipeline.settings import Settings, preflight
 from edgelr.pipeline.source import Source, held_out, read
-from edgelr.pipeline.training_samples import check_recipe
+from edgelr.pipeline.training.samples import check_recipe
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from edgelr.pipeline.refine import refine
 from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.streaming import step_files
 from edgelr.pipeline.telling import Told
-from edgelr.pipeline.training import trained_network
-from edgelr.pipeline.unfinished import Unfinished, told_how_to_resume
+from edgelr.pipeline.training.trainer import trained_network
+from edgelr.pipeline.training.unfinished import Unfinished, told_how_to_resume
 from edgelr.quantization import observe
 from edgelr.report import Report
 from edgelr.vocabulary import Plan

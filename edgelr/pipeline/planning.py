@@ -17,7 +17,7 @@ from edgelr.pipeline.job import Job
 from edgelr.pipeline.precision import Precision, Spelling
 from edgelr.pipeline.prepare import Prepared, counted_costs, prepare
 from edgelr.pipeline.produce import Product, produce
-from edgelr.pipeline.unfinished import Unfinished
+from edgelr.pipeline.training.unfinished import Unfinished
 from edgelr.vocabulary import Format
 
 REFITS = 3  # final files over a latency budget by noise are planned again this often

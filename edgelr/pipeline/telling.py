@@ -20,7 +20,7 @@ from edgelr.pipeline.prepare import Prepared, counted_costs
 from edgelr.pipeline.produce import Judged, Product
 from edgelr.pipeline.refine import Refined
 from edgelr.pipeline.streaming import Step
-from edgelr.pipeline.training import Training
+from edgelr.pipeline.training.trainer import Training
 from edgelr.report import Dense, Form, Latency, ModelFacts, Report, Reverted, Round, Search, Sensitivity, Stage, TargetFacts, TrainingStage
 from edgelr.report import Source as SourceFacts
 from edgelr.report import Training as QatTraining

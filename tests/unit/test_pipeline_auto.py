@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgelr.errors import UsageError
-from edgelr.pipeline.auto import RULES, Facts, decided
 from edgelr.pipeline.settings import TRAIN, seconds_of
+from edgelr.pipeline.training.auto import RULES, Facts, decided
 
 
 def test_every_rule_names_a_recipe_and_a_page_that_is_there(root: Path) -> None:

@@ -7,15 +7,15 @@ from typing import cast
 
 from edgelr.data import Split
 from edgelr.errors import UsageError
-from edgelr.pipeline.auto import Facts, decided, kind_of
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.pace import epochs_for
 from edgelr.pipeline.planning import Planned
 from edgelr.pipeline.prepare import counted_costs
-from edgelr.pipeline.recipes import Recipe, RecipeName, Rows, suited
 from edgelr.pipeline.settings import TOWARDS_RANKS, TrainName
 from edgelr.pipeline.source import Source
-from edgelr.pipeline.training_samples import batches_of, loss_of, some, suitable_epochs, trainable
+from edgelr.pipeline.training.auto import Facts, decided, kind_of
+from edgelr.pipeline.training.pace import epochs_for
+from edgelr.pipeline.training.recipes import Recipe, RecipeName, Rows, suited
+from edgelr.pipeline.training.samples import batches_of, loss_of, some, suitable_epochs, trainable
 from edgelr.vocabulary import Plan
 
 EPOCHS = (2, 20)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from edgelr.data import Data, Split
 from edgelr.errors import UsageError
-from edgelr.pipeline.recipes import LossOf
 from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.source import Source
+from edgelr.pipeline.training.recipes import LossOf
 from edgelr.training import Batch, Shuffled, augmentation, forward_of, outputs_of, supervised
 
 BATCH = 64

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from edgelr.pipeline.recipes import LossOf, Recipe, Rows, fit, method_of, tuned
 from edgelr.pipeline.source import Source
+from edgelr.pipeline.training.recipes import LossOf, Recipe, Rows, fit, method_of, tuned
 from edgelr.training import Batches, epochs_within
 from edgelr.vocabulary import Plan
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from edgelr.data import Split
 from edgelr.factorize import skeleton
-from edgelr.pipeline.recipes import Recipe, Rows, Running, trained_whole, tuned
 from edgelr.pipeline.settings import Settings
 from edgelr.pipeline.source import Source, read
-from edgelr.pipeline.training_samples import batches_of, loss_of
+from edgelr.pipeline.training.recipes import Recipe, Rows, Running, trained_whole, tuned
+from edgelr.pipeline.training.samples import batches_of, loss_of
 from edgelr.training import Checkpoint, Progress, World
 from edgelr.vocabulary import Plan
 

@@ -17,12 +17,12 @@ from edgelr.pipeline.metrics import Outputs, metric_of
 from edgelr.pipeline.planning import REFITS, Planned, measured, respelled
 from edgelr.pipeline.produce import Product, outputs_of, written
 from edgelr.pipeline.recapture import graph_of
-from edgelr.pipeline.recipes import Recipe, factorised
 from edgelr.pipeline.settings import TOWARDS_RANKS
 from edgelr.pipeline.source import Source, inspect
-from edgelr.pipeline.training_setup import TrainingSetup, rows_of, setup_of
-from edgelr.pipeline.training_work import TrainingWork, loaded
-from edgelr.pipeline.unfinished import Unfinished
+from edgelr.pipeline.training.recipes import Recipe, factorised
+from edgelr.pipeline.training.setup import TrainingSetup, rows_of, setup_of
+from edgelr.pipeline.training.unfinished import Unfinished
+from edgelr.pipeline.training.work import TrainingWork, loaded
 from edgelr.report import RankChange, TrainingStage
 from edgelr.training import Progress, call
 from edgelr.training.lc import LearningCompression
