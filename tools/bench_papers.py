@@ -12,6 +12,7 @@ from __future__ import annotations
 import resource
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -27,9 +28,10 @@ from edgelr.graph import capture
 from edgelr.pipeline.files import write
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.produce import run_file
-from edgelr.pipeline.training.recipes import Recipe, factorised, trained_whole, tuned
+from edgelr.pipeline.source import Source
+from edgelr.pipeline.training.recipes import Recipe, RecipeName, factorised, for_cut, suited, trained_whole, tuned
 from edgelr.quantization import observe
-from edgelr.training import BsrSettings, LcSettings, LrpetSettings
+from edgelr.training import LrpetSettings
 from edgelr.vocabulary import Format, Plan
 
 FILES = ("data/cifar10_train_jpeg.npz", "data/cifar10_test_jpeg.npz", "models/resnet_cifar.py", "models/resnet20_cifar10.safetensors",
@@ -76,16 +78,10 @@ PAPERS = {
     "resnet32": (("LC", 20.0, 0.29, 90.75, 92.86), ("LC", 14.8, 0.21, 89.44, 92.86), ("LC", 12.0, 0.17, 88.48, 92.86)),
     "vgg16": (("LC", 58.0, 0.19, 93.32, 93.44), ("LC", 42.0, 0.13, 92.64, 93.44), ("LRPET", 81.29, 0.26, 93.52, None)),
 }  # fmt: skip
-RECIPES = {
-    "finetune": Recipe(rate=0.015),
-    # By docs/benchmarks/rates.md.
-    "bsr": Recipe("bsr", rate=0.015, rate_before=0.05, bsr=BsrSettings(weight=20.0, exponent=1, refresh=20)),
-    "lc": Recipe("lc", rate=0.015, rate_before=0.05, lc=LcSettings(steps=10, first=5.0, last=50.0)),
-    "lrpet": Recipe("lrpet", rate=0.05, rate_before=0.03, lrpet=LrpetSettings(every=20)),
-}
+RECIPES: dict[str, RecipeName] = {"bsr": "bsr", "lc": "lc", "lrpet": "lrpet"}  # of the other methods: fine-tuning
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Bench:
     """All that cells of one network share."""
 
@@ -105,6 +101,11 @@ class Bench:
     def batches(self, seed: int) -> Draws:
         return Draws(self.cifar.train, self.job.images, seed)
 
+    @cached_property
+    def dense(self) -> float:
+        """Held-out accuracy of the source, as that of networks before their last epoch."""
+        return self.scores(self.ready.source.folded, on_the_way=True)["held_out"]
+
     def split(self, images: Images) -> tuple[list[Tensor], list[Tensor]]:
         x, y = torch.from_numpy(images.x), torch.from_numpy(images.y)
         return [normalised(b) for b in x.split(BATCH)], list(y.split(BATCH))
@@ -119,8 +120,8 @@ class Bench:
 def trained(bench: Bench, method: str, share: float, seed: int) -> dict[str, Any]:
     """One cell: plan, train, truncate, fine-tune, put on the integer grid, write; scores of each stage."""
     source, batches, epochs = bench.ready.source, bench.batches(seed), bench.job.epochs
-    recipe = RECIPES.get(method, RECIPES["finetune"])
-    cell: dict[str, Any] = {"recipe": repr(recipe)}
+    recipe = recipe_of(method, source)
+    cell: dict[str, Any] = {}
 
     def told(progress: Any) -> None:
         tell(f"{bench.name} {share} {method} {seed}: {progress}")
@@ -136,12 +137,19 @@ def trained(bench: Bench, method: str, share: float, seed: int) -> dict[str, Any
     cell["whole_s"], start = time.perf_counter() - start, time.perf_counter()
     net, _ = factorised(source, plan, lambda: bench.ready.calibration)
     cell["truncated"] = bench.scores(net, on_the_way=True)
+    recipe = for_cut(recipe, cell["truncated"]["held_out"] / bench.dense)
+    cell["recipe"] = repr(recipe)
     after = replace(batches, seed=seed + 1_000) if before else batches
     net = tuned(net, source, recipe, after, epochs - before, loss_of, told)
     cell["tuned_s"] = time.perf_counter() - start
     cell |= {"final": bench.scores(net), "macs": bench.ready.macs(plan), "params": bench.ready.params(plan), "plan": text(plan)}
     cell["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return cell | written(bench, net, f"{method}-{share}-{seed}")
+
+
+def recipe_of(method: str, source: Source) -> Recipe:
+    """As edgelr trains by that method; LRPET projects more often than it does in longer trainings."""
+    return replace(suited(RECIPES.get(method, "finetune"), source), lrpet=LrpetSettings(every=20))
 
 
 def planned(bench: Bench, method: str, share: float) -> Plan:
@@ -223,7 +231,8 @@ def report(chosen: Any, job: Job, cells: Cells, times: dict[str, Any]) -> None:
     parts = [
         f"Start: test accuracy {dense['test']:.2%} in float, {dense['int8']:.2%} in int8. Every row: {job.epochs} epochs of {job.images:,} "
         f"images drawn anew from 45,000 (shift and flip), batch {BATCH}, SGD with Nesterov's momentum, cosine; rows that train the whole "
-        f"network first (BSR, learning-compression, LRPET) use {RECIPES['bsr'].epochs_before(job.epochs)} of them for it. "
+        f"network first (BSR, learning-compression, LRPET) use {Recipe('bsr').epochs_before(job.epochs)} of them for it. "
+        "Rates as edgelr takes them ([rates](rates.md)). "
         "Last epoch reported, on "
         f"{job.tested:,} test images (\"cut\": before fine-tuning, on {min(BETWEEN, job.tested):,}); ranks chosen on "
         "held-out training images, spatial, channel and linear pairs, factors aware of 512 "

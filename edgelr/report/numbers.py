@@ -102,7 +102,8 @@ def trainings(report: Report) -> list[Trained]:
 
 
 def _training_stage(t: TrainingStage) -> Trained:
-    lines = [_effort(t.epochs, t.samples, t.seconds, t.loss_first, t.loss_last)]
+    effort = _effort(t.epochs, t.samples, t.seconds, t.loss_first, t.loss_last)
+    lines = [effort if t.rate is None else f"{effort}; learning rate {t.rate:g}"]
     if t.score_before or t.score_after:
         gained = words.points(t.score_before, t.score_after)
         before = words.percent(t.score_before.value) if t.score_before else words.NOT_MEASURED

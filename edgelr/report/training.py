@@ -23,7 +23,7 @@ class TrainingStage:
 
     ``why`` says why this recipe ran: asked for, or what ``auto`` went by. ``samples`` are those of one epoch. Losses are those first and
     last told of its progress, None where there was none. Scores are of the float network just before and just after, on held-out samples
-    of training data; None where they were not taken.
+    of training data; None where they were not taken. ``rate`` is the peak learning rate it was begun with.
     """
 
     name: str
@@ -37,6 +37,7 @@ class TrainingStage:
     score_before: Score | None = None
     score_after: Score | None = None
     ranks: tuple[RankChange, ...] = ()
+    rate: float | None = None
 
     def __post_init__(self) -> None:
         if not self.recipe or self.epochs < 0 or self.samples < 0:

@@ -11,13 +11,13 @@ from torch import Tensor
 from edgelr.training.method import Matrix
 
 Exponent = Literal[1, 2]
-REACH = 2.0
 MEAN_SHARE = 0.5  # of the peak learning rate, over a cosine
 
 
 @dataclass(frozen=True)
 class BsrSettings:
-    """``weight`` of the mean modified stable rank beside the task loss (None: ``suited_weight``); ``exponent`` of its singular values.
+    """``weight`` of the mean modified stable rank beside the task loss (None: ``suited_weight`` by ``reach``); ``exponent`` of its singular
+    values.
 
     The paper's text could not be had, and both exponents fit what is known of it: which is better is for a measurement to say.
     Singular vectors are found anew every ``refresh`` steps. The weight rises from 0 over the first ``ramp`` (a share of all steps).
@@ -27,6 +27,7 @@ class BsrSettings:
     exponent: Exponent = 1
     refresh: int = 20
     ramp: float = 0.2
+    reach: float = 24.0
 
 
 def modified_stable_rank(matrices: Tensor, rank: int, exponent: Exponent = 1) -> Tensor:
@@ -40,16 +41,16 @@ def modified_stable_rank(matrices: Tensor, rank: int, exponent: Exponent = 1) ->
     return tail / head if head > 0 else torch.zeros_like(tail)
 
 
-def suited_weight(matrices: Sequence[Matrix], exponent: Exponent, steps: int, optimizer: torch.optim.Optimizer) -> float:
-    """The weight at which SGD of ``steps`` steps, left to the penalty alone, moves singular values beyond the ranks ``REACH`` times as far
-    as they are from 0.
+def suited_weight(matrices: Sequence[Matrix], settings: BsrSettings, steps: int, optimizer: torch.optim.Optimizer) -> float:
+    """The weight at which SGD of ``steps`` steps, left to the penalty alone, would move singular values beyond the ranks ``reach`` times as
+    far as they are from 0.
 
     Of exponent 1 a step of size e moves each by e weight / (L A), A being the head's sum and L the number of matrices; of exponent 2 by
     2 e weight s / (L A). Too small a weight leaves the tail as it is, and which is too small depends on the steps: ResNet-20, to be cut to
     a quarter of its MACs, keeps 67 to 68 % of held-out images right after 39 steps at 0.01 with any weight from 0 to 4. 1 for optimisers
     whose steps have no size in the gradient's units.
     """
-    settings = optimizer.param_groups[0]
+    own, exponent = optimizer.param_groups[0], settings.exponent
     if not isinstance(optimizer, torch.optim.SGD) or not matrices or not steps:
         return 1.0
     each = []
@@ -57,8 +58,8 @@ def suited_weight(matrices: Sequence[Matrix], exponent: Exponent, steps: int, op
         powers = torch.linalg.svdvals(matrix.view().detach()).pow(exponent)
         head, beyond = float(powers[:, : matrix.rank].sum()), powers[:, matrix.rank :]
         each.append(head * (float(beyond.mean()) if exponent == 1 else 0.5) if beyond.numel() else 0.0)
-    moved = MEAN_SHARE * steps * float(settings.get("peak", settings["lr"])) / (1 - float(settings["momentum"]))
-    return REACH * sum(each) / moved if moved > 0 else 1.0  # the mean over matrices times their number: the penalty is a mean
+    moved = MEAN_SHARE * steps * float(own.get("peak", own["lr"])) / (1 - float(own["momentum"]))
+    return settings.reach * sum(each) / moved if moved > 0 else 1.0  # the mean over matrices times their number: the penalty is a mean
 
 
 @dataclass(eq=False)
@@ -85,7 +86,7 @@ class Bsr:
     def start(self, steps: int, optimizer: torch.optim.Optimizer) -> None:
         self.steps, self.step = steps, 0
         own = self.settings.weight
-        self.weight = suited_weight(self.matrices, self.settings.exponent, steps, optimizer) if own is None else own
+        self.weight = suited_weight(self.matrices, self.settings, steps, optimizer) if own is None else own
         self._refresh()
 
     def penalty(self) -> Tensor | None:

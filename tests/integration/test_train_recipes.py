@@ -59,7 +59,11 @@ def test_a_recipe_meets_the_budget_and_wins_back_what_truncation_lost(recipe: st
     stages = report.training_stages
     assert [s.recipe for s in stages] == (["finetune"] if recipe == "finetune" else [recipe, "finetune"])
     assert sum(s.epochs for s in stages) == case[2]
-    assert stages[-1].score_after is not None and stages[-1].score_after.split == "validation"
+    first, last = stages[0].score_before, stages[-1]
+    assert first is not None and last.score_before is not None and last.score_after is not None and last.score_after.split == "validation"
+    if recipe != "finetune":  # whose first score is that of the cut already
+        near = last.score_before.value >= 0.75 * first.value
+        assert last.rate == (0.003 if case is RECURRENT else 0.005 if near else 0.015)
     assert not out.with_name("out.unfinished").exists()
 
 

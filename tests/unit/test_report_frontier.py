@@ -159,7 +159,7 @@ def test_the_terminal_tells_a_line_for_each_format() -> None:
 STAGES = (
     TrainingStage("training at full rank", "lc", "auto: a latency budget of 40 %", 10, 45_000, 812.4, 0.41, 0.12,
                   Score("accuracy", 0.871, 5000, "validation"), Score("accuracy", 0.874, 5000, "validation"),
-                  (RankChange("stages.1.conv1", "channel r16", "channel r8"),)),
+                  (RankChange("stages.1.conv1", "channel r16", "channel r8"),), 0.05),
     TrainingStage("fine-tuning", "finetune", "", 1, 45_000, 300.0),
 )  # fmt: skip
 
@@ -168,6 +168,7 @@ STAGES = (
 def test_every_training_is_told_in_order(tell: object) -> None:
     text = tell(sample(training_stages=STAGES))  # type: ignore[operator]
     for fact in ("trained (lc, finetune)", "Training at full rank (lc)", "10 epochs of 45,000 samples in 812 s; loss 0.41 → 0.12",
+                 "; learning rate 0.05",
                  "87.10 % → 87.40 % accuracy, validation, n = 5,000 (+0.30 points)", "why: auto: a latency budget of 40 %",
                  "changed the choice of 1 layer: stages.1.conv1 channel r16 → channel r8", "1 epoch of 45,000 samples in 300 s"):
         assert fact in text, fact

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 
@@ -40,6 +40,7 @@ from edgelr.vocabulary import Plan
 
 RecipeName = Literal["finetune", "bsr", "lc", "lrpet", "rank-tuning"]
 RECALIBRATION = 16  # batches that batch-norm statistics are of
+NEAR, NEAR_RATE = 0.75, 0.005
 Tell = Callable[[Progress], None]
 LossOf = Callable[[nn.Module], Callable[[Batch], Tensor]]
 
@@ -70,17 +71,25 @@ class Recipe:
 
 
 def suited(name: RecipeName, source: Source) -> Recipe:
-    """The recipe with what suits the kind of network.
-
-    A network that was trained towards its ranks is near its best when it is cut, so its factors get a smaller rate than those of one that
-    was not. The rates themselves are choices that no table compares: docs/benchmarks/papers-*.md were made with them.
+    """The recipe with what suits the kind of network. Rates of networks with batch norm: docs/benchmarks/rates.md.
 
     Networks without batch norm don't bear SGD's rates. Digits, cut to a tenth of full rank, 4 epochs, one seed: an LSTM (cut 82 %) gets to
     95 to 96 % at SGD's 0.01, to 8 % at 0.1, and to 96 to 97 % at AdamW's 0.003.
     """
     if not source.norms:
         return Recipe(name, rate=0.003, rate_before=0.001, weight_decay=0.0, optimizer="adamw")
-    return Recipe(name, rate=0.015 if name == "finetune" else 0.005, rate_before=0.03 if name == "lrpet" else 0.015)
+    return Recipe(name, rate_before={"bsr": 0.05, "lc": 0.05, "lrpet": 0.03}.get(name, 0.015))
+
+
+def for_cut(recipe: Recipe, kept: float) -> Recipe:
+    """The recipe with the rate that suits factors which keep this share of the source's score when they are cut, before fine-tuning.
+
+    A network that lost little is near its best, and a large rate drives it away from there: ResNet-20 cut to 40 % of its MACs gets from
+    83.8 to 85.4 % in 3 epochs at 0.005, to 84.3 % at 0.015. One that lost much needs to move: docs/benchmarks/rates.md.
+    """
+    if recipe.optimizer != "sgd" or kept < NEAR:
+        return recipe
+    return replace(recipe, rate=NEAR_RATE)
 
 
 @dataclass(frozen=True)

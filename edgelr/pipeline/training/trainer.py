@@ -19,7 +19,7 @@ from edgelr.pipeline.produce import Product, outputs_of, written
 from edgelr.pipeline.recapture import graph_of
 from edgelr.pipeline.settings import TOWARDS_RANKS
 from edgelr.pipeline.source import Source, inspect
-from edgelr.pipeline.training.recipes import Recipe, factorised
+from edgelr.pipeline.training.recipes import Recipe, factorised, for_cut
 from edgelr.pipeline.training.setup import TrainingSetup, rows_of, setup_of
 from edgelr.pipeline.training.unfinished import Unfinished
 from edgelr.pipeline.training.work import TrainingWork, loaded
@@ -94,7 +94,7 @@ class Trainer:
         name = "finetune" if part == "factors" else self.setup.recipe.name
         self.stages.append(TrainingStage(
             NAMES[part], name, self.setup.why, work.epochs, len(self.setup.train), time.perf_counter() - start, first, last,
-            self.score(before), self.score(after), ranks,
+            self.score(before), self.score(after), ranks, work.recipe.rate if part == "factors" else work.recipe.rate_before,
         ))  # fmt: skip
 
     def whole(self, planned: Planned) -> tuple[Source, Plan]:
@@ -132,10 +132,11 @@ class Trainer:
     def factors(self, source: Source, plan: Plan, cut: nn.Module, before: Graph) -> tuple[nn.Module, Graph]:
         """A factorised network after fine-tuning, and its graph."""
         job, setup, start = self.job, self.setup, time.perf_counter()
-        work = replace(
-            self.work(plan, setup.epochs - setup.epochs_before), cut=cut.state_dict(), plain=source.plain.state_dict()
-        )
-        job.log.say(f"{NAMES['factors']}: {work.epochs} epochs of {len(setup.train):,} samples")
+        kept = self.score(before).value / max(self.score(job.source.graph).value, 1e-9)
+        epochs, recipe = setup.epochs - setup.epochs_before, for_cut(setup.recipe, kept)
+        work = replace(self.work(plan, epochs), recipe=recipe, cut=cut.state_dict(), plain=source.plain.state_dict())
+        told = f"the cut keeps {kept:.0%} of the score: rate {recipe.rate:g}"
+        job.log.say(f"{NAMES['factors']}: {work.epochs} epochs of {len(setup.train):,} samples; {told}")
         state, _, *words = self.trained("factors", work)
         net = loaded(skeleton(job.source.folded, plan), state)
         graph = graph_of(net, plan, source.shape)
