@@ -17,6 +17,7 @@ TRAIN: tuple[TrainName, ...] = ("none", "finetune", "bsr", "lc", "lrpet", "rank-
 TOWARDS_RANKS = ("bsr", "lc", "lrpet", "rank-tuning")  # these train the whole network towards a plan, before it is factorised
 SearchMethod = Literal["beam", "additive", "learning-compression", "rank-tuning", "energy", "uniform", "dense"]
 METHODS: tuple[SearchMethod, ...] = ("beam", "additive", "learning-compression", "rank-tuning", "energy", "uniform", "dense")
+TOWARDS_SHARED = "bsr"  # of these, the one that knows layers with a factor in common
 SchemeWord = Scheme | Literal["shared"]  # "shared": layers in groups, with a factor in common, of the schemes named beside it
 SCHEMES: tuple[Scheme, ...] = ("channel", "spatial", "linear", "recurrent", "gates")
 SHAREABLE: tuple[Scheme, ...] = ("channel", "spatial", "linear")
@@ -133,9 +134,9 @@ class Settings:
             seconds_of(self.time)
         if not 0 <= self.distill < float("inf"):
             raise UsageError(f"--distill {self.distill:g} is no weight", "it is 0 or more, labels weigh 1", "--distill 1")
-        if self.train in TOWARDS_RANKS and self.sharing:
+        if self.train in TOWARDS_RANKS and self.train != TOWARDS_SHARED and self.sharing:
             raise UsageError(f"--train {self.train} doesn't train towards shared factors", "it gives each layer's matrix a rank of its own",
-                             "--train finetune, or leave shared out of --scheme")  # fmt: skip
+                             f"--train {TOWARDS_SHARED} or finetune, or leave shared out of --scheme")  # fmt: skip
         if self.train in TOWARDS_RANKS and (not (self.budgets or self.max_loss is not None) or self.method == "dense"):
             raise UsageError(
                 f"there is nothing for --train {self.train} to compress",

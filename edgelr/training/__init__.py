@@ -16,12 +16,13 @@ from edgelr.training.qat import QatSettings, qat, suitable_rate
 from edgelr.training.rank_tuning import RankTuning
 from edgelr.training.recalibrate import recalibrate
 from edgelr.training.schedule import Schedule
+from edgelr.training.stacked import aims
 from edgelr.training.timing import epochs_within, step_seconds
 from edgelr.training.workers import Work, call, joined, leave, several
 
 __all__ = [
     "ALONE", "PLAIN", "Batch", "Batches", "Bsr", "BsrSettings", "Checkpoint", "FakeQuantized", "LcSettings", "LearningCompression",
     "Lrpet", "LrpetSettings", "Method", "Outputs", "Precision", "Progress", "QatSettings", "RankTuning", "Schedule", "Shuffled", "Work",
-    "World", "augmentation", "call", "distillation", "divergence", "epochs_within", "forward_of", "joined", "leave", "matrices",
+    "World", "aims", "augmentation", "call", "distillation", "divergence", "epochs_within", "forward_of", "joined", "leave", "matrices",
     "outputs_of", "qat", "recalibrate", "several", "step_seconds", "suitable_rate", "supervised", "train",
 ]

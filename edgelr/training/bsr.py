@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from edgelr.training.method import Matrix
+from edgelr.training.method import Aim
 
 Exponent = Literal[1, 2]
 MEAN_SHARE = 0.5  # of the peak learning rate, over a cosine
@@ -41,7 +41,7 @@ def modified_stable_rank(matrices: Tensor, rank: int, exponent: Exponent = 1) ->
     return tail / head if head > 0 else torch.zeros_like(tail)
 
 
-def suited_weight(matrices: Sequence[Matrix], settings: BsrSettings, steps: int, optimizer: torch.optim.Optimizer) -> float:
+def suited_weight(matrices: Sequence[Aim], settings: BsrSettings, steps: int, optimizer: torch.optim.Optimizer) -> float:
     """The weight at which SGD of ``steps`` steps, left to the penalty alone, would move singular values beyond the ranks ``reach`` times as
     far as they are from 0.
 
@@ -77,7 +77,7 @@ class Bsr:
     \\|u_i^T M v_i\\| for exponent 1; for exponent 2 the head's energy as that of M inside the span of its left vectors.
     """
 
-    def __init__(self, matrices: Sequence[Matrix], settings: BsrSettings | None = None) -> None:
+    def __init__(self, matrices: Sequence[Aim], settings: BsrSettings | None = None) -> None:
         self.matrices, self.settings = tuple(matrices), settings or BsrSettings()
         self.steps = self.step = 0
         self.weight = 0.0
@@ -115,7 +115,7 @@ class Bsr:
         self.step, self.weight = int(state["step"]), float(state["weight"])
         self.vectors = [_Vectors(state[f"{i}.left"], state[f"{i}.right"]) for i in range(len(self.matrices))]
 
-    def _rank(self, matrix: Matrix, vectors: _Vectors) -> Tensor:
+    def _rank(self, matrix: Aim, vectors: _Vectors) -> Tensor:
         m, r = matrix.view(), matrix.rank
         if self.settings.exponent == 1:
             singular = (vectors.left * (m @ vectors.right)).sum(dim=1).abs()

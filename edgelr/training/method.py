@@ -52,9 +52,17 @@ class Plain:
 PLAIN = Plain()
 
 
+class Aim(Protocol):
+    """Matrices [groups, m, n] of weights as they are now, differentiable, that are to have this rank."""
+
+    @property
+    def rank(self) -> int: ...
+    def view(self) -> Tensor: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """A layer's weight as the matrices [groups, m, n] that its scheme factorises, and the rank that they are to have."""
+    """An ``Aim`` that can be written: a layer's weight as the matrices [groups, m, n] that its scheme factorises."""
 
     name: str
     weight: nn.Parameter

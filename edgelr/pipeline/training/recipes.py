@@ -30,6 +30,7 @@ from edgelr.training import (
     Progress,
     RankTuning,
     Schedule,
+    aims,
     matrices,
     recalibrate,
     train,
@@ -131,13 +132,13 @@ def method_of(net: nn.Module, source: Source, plan: Plan, recipe: Recipe, batche
     if recipe.name == "lc":
         assert rows is not None
         return LearningCompression(net, rows.table, rows.limits, rows.base, recipe.lc)
-    aims = matrices(net, plan)
     if recipe.name == "bsr":
-        return Bsr(aims, recipe.bsr)
+        return Bsr(aims(net, plan), recipe.bsr)
+    found = matrices(net, plan)
     if recipe.name == "rank-tuning":
-        return RankTuning(aims)
+        return RankTuning(found)
     norms = {layer: net.get_submodule(norm) for layer, norm in source.norms.items()}
-    return Lrpet(aims, norms, recipe.lrpet)
+    return Lrpet(found, norms, recipe.lrpet)
 
 
 def factorised(source: Source, plan: Plan, calibration: Callable[[], Sequence[Tensor]]) -> tuple[nn.Module, Factors]:

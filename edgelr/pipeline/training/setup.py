@@ -10,7 +10,7 @@ from edgelr.errors import UsageError
 from edgelr.pipeline.job import Job
 from edgelr.pipeline.planning import Planned
 from edgelr.pipeline.prepare import counted_costs
-from edgelr.pipeline.settings import TOWARDS_RANKS, TrainName
+from edgelr.pipeline.settings import TOWARDS_RANKS, TOWARDS_SHARED, TrainName
 from edgelr.pipeline.source import Source
 from edgelr.pipeline.training.auto import Facts, decided, kind_of
 from edgelr.pipeline.training.pace import epochs_for
@@ -57,8 +57,8 @@ def setup_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = No
         name, why = decided(Facts(kept_share(source, plan), kind, epochs, factorised))
         if name == "none":
             return why
-        if name in TOWARDS_RANKS and any(c.share for c in plan.factorised().values()):
-            name, why = "finetune", "auto: factors in common are fine-tuned, and not trained towards"
+        if name in TOWARDS_RANKS and name != TOWARDS_SHARED and any(c.share for c in plan.factorised().values()):
+            name, why = "finetune", f"auto: factors in common are fine-tuned, and not trained towards by {name}"
         if settings.time and name != "finetune":  # its steps take longer than those of the factors
             epochs = _epochs(job, planned, suited(cast(RecipeName, name), source), train)
             name = name if epochs >= least_epochs(name) else "finetune"
