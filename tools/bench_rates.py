@@ -81,6 +81,7 @@ def main() -> None:
     options.add_argument("--cache", type=Path, required=True, help="folder for decoded images and trained networks")
     options.add_argument("--share", type=float, help="of the dense network's MACs")
     options.add_argument("--epochs", type=int, help="instead of the table's")
+    options.add_argument("--plain", action="store_true", help="only as edgelr trains the whole network, at each rate of the factors")
     options.add_argument("--methods", default="beam,bsr,lc,lrpet")
     chosen = options.parse_args()
     need(chosen.shared, *FILES)
@@ -95,7 +96,7 @@ def main() -> None:
     parts = []
     for method in chosen.methods.split(","):
         title, rows = SAID[method], []
-        for way, change in WAYS[method].items():
+        for way, change in list(WAYS[method].items())[: 1 if chosen.plain else None]:
             name = f"{method} {way}".strip()
             found = cells.cell(name, lambda m=method, c=change, n=name: by_rate(bench, m, job.shares[0], c, n))
             rows.append((way or "as edgelr trains", *(f"{100 * v:.2f}" for v in found.values())))
