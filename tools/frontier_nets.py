@@ -12,6 +12,7 @@ import papers_data
 import recurrent_nets
 import torch
 from bench_table import tell
+from papers_plans import accuracy
 from torch import Tensor, nn
 
 from edgelr.data import Data
@@ -29,7 +30,7 @@ from edgelr.pipeline.recapture import graph_of
 from edgelr.pipeline.scorer import GraphScorer
 from edgelr.pipeline.settings import SCHEMES
 from edgelr.pipeline.source import Source, first, gathered, inspect
-from edgelr.pipeline.training.recipes import Recipe, fit, tuned
+from edgelr.pipeline.training.recipes import fit, for_cut, suited, tuned
 from edgelr.ranks import Table, additive, total
 from edgelr.training import PLAIN, Batch, Batches, Progress, Schedule, Shuffled, forward_of, supervised
 from edgelr.vocabulary import DENSE, Choice, Layer, Plan
@@ -38,6 +39,7 @@ STEPS, COUNT_MAX = 2, 10  # ranks for bytes are multiples of 2; those for latenc
 SCORED = 128  # held-out samples that tell what each choice does
 SENSITIVITY_MACS = 1.5e11
 CALIBRATION = 128
+HELD = 1_000  # held-out samples that tell what a cut lost
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,14 @@ class Ready:
             tell(f"  {progress}")
 
         if self.source.norms:
-            return tuned(folded, self.source, Recipe(), self.batches, self.net.epochs, loss_of, told)
+            recipe = for_cut(suited("finetune", self.source), self._right(folded) / self._right(self.source.folded))
+            return tuned(folded, self.source, recipe, self.batches, self.net.epochs, loss_of, told)
         fit(folded, loss_of, self.batches, Schedule(self.net.epochs), 1e-3, PLAIN, told)
         return folded.requires_grad_(False)
+
+    def _right(self, net: nn.Module) -> float:
+        """Accuracy on held-out samples."""
+        assert self.data.validation is not None
+        x, y = gathered(self.data.validation, HELD)
+        with torch.no_grad():
+            return accuracy(net, x.split(HELD // 4), torch.as_tensor(y).split(HELD // 4))
