@@ -16,7 +16,7 @@ from lowrank_sample import PLAN, digits, small_net
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from edgelr.errors import EdgelrError
+from edgelr.errors import BadInputError, EdgelrError
 from edgelr.training import ALONE, PLAIN, Bsr, Checkpoint, Schedule, Shuffled, World, call, joined, leave, matrices, supervised, train
 from edgelr.training.batches import Batch
 
@@ -38,13 +38,18 @@ def fit(net: nn.Module, loss: Callable[[Batch], Tensor], checkpoint: Checkpoint 
 
 @dataclass(frozen=True)
 class Fit:
-    """``kind``: norms, plain, low-rank, diverges, or breaks (in the second process)."""
+    """``kind``: norms, plain, low-rank, diverges; misses (a file) or breaks in the second process."""
 
     kind: str
     out: str
 
+    def _made(self, world: World) -> nn.Module:
+        if self.kind == "misses" and world.rank:
+            raise BadInputError("samples.npz can't be read", "there is no such file", "copy it to this machine too")
+        return small_net() if self.kind in ("norms", "low-rank") else net_without_norms()
+
     def run(self, world: World) -> None:
-        net = small_net() if self.kind in ("norms", "low-rank") else net_without_norms()
+        net = world.made(lambda: self._made(world))
         if world.rank:  # weights are the first process's
             nn.init.zeros_(next(net.parameters()))
         plain, count = supervised(net, None, "scores"), 0
@@ -83,7 +88,7 @@ def main(what: str, *words: str) -> None:
                 call(Fit(kind, words[0]))
             except EdgelrError as error:
                 say(f"error: {error}")
-                if kind != "diverges":
+                if kind not in ("diverges", "misses"):
                     sys.exit(4)
     leave()
 

@@ -1,7 +1,7 @@
 """Training in several processes: each takes its share of every batch, and the gradients are added up."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -58,6 +58,26 @@ class World:
         with _connected():
             dist.broadcast(flat, 0)
         _spread(flat, tensors)
+
+    def made(self, make: Callable[[], T]) -> T:
+        """What each process makes for itself, before they work together: where one can't, none goes on.
+
+        Raises that one's error in all of them: a file missing on one of two machines is told by the first process, which has it.
+        """
+        if self.size == 1:
+            return make()
+        result, failed = None, None
+        try:
+            result = make()
+        except EdgelrError as error:
+            where = f"process {self.rank} of {self.size}: " if self.rank else ""
+            failed = type(error), where + error.what, error.why, error.try_
+        each: list[Any] = [None] * self.size
+        with _connected():
+            dist.all_gather_object(each, failed)
+        for kind, what, why, try_ in filter(None, each):
+            raise kind(what, why, try_)
+        return result  # type: ignore[return-value]  # none has failed
 
     def told(self, word: T) -> T:
         """What process 0 says. Between processes of one user's, started together: it is unpickled."""

@@ -22,7 +22,7 @@ PATIENCE = timedelta(days=14)  # others wait while the first process searches an
 class Work(Protocol[T_co]):
     """What all processes do together: of a class that each can import, with all that it needs in it (it is pickled).
 
-    Errors of the user's doing (EdgelrError) must come up in all processes alike, as ``train``'s do.
+    Errors of the user's doing (EdgelrError) must come up in all processes alike, as those of ``train`` and of ``World.made`` do.
     """
 
     def run(self, world: World) -> T_co: ...

@@ -51,7 +51,7 @@ def together(out: Path, *works: str) -> subprocess.CompletedProcess[str]:
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """What two processes made, one work after another, and what they said."""
     out = tmp_path_factory.mktemp("two") / "out"
-    done = together(out, "plain", "waits", "diverges", "norms", "low-rank", "norms")  # the second time from its checkpoint
+    done = together(out, "plain", "waits", "diverges", "misses", "norms", "low-rank", "norms")  # the second time from its checkpoint
     assert done.returncode == 0, done.stderr[-3000:]
     return out, done.stdout
 
@@ -78,6 +78,12 @@ def test_two_processes_train_as_one_does(kind: str, two: tuple[Path, str], tmp_p
 def test_an_error_in_one_share_is_that_of_all_and_the_next_work_is_done(two: tuple[Path, str]) -> None:
     assert two[1].count("error: training diverged") == 1 and "step 7 of 60" in two[1]
     assert not Path(f"{two[0]}.diverges.0").exists()
+
+
+def test_what_one_process_can_not_read_ends_the_work_of_all_and_is_told_by_the_first(two: tuple[Path, str]) -> None:
+    told = "error: process 1 of 2: samples.npz can't be read\nwhy: there is no such file\ntry: copy it to this machine too"
+    assert two[1].count(told) == 1
+    assert not Path(f"{two[0]}.misses.0").exists()
 
 
 def test_only_the_first_process_keeps_a_checkpoint(two: tuple[Path, str]) -> None:

@@ -44,11 +44,7 @@ class TrainingWork:
         return {**vars(self), "source": None, "train": None, "tell": None}
 
     def run(self, world: World) -> tuple[Mapping[str, Tensor], Plan]:
-        source, train = self.source, self.train
-        if source is None or train is None:
-            source, data = read(self.settings)
-            train = data.train
-            assert train is not None
+        source, train = world.made(self._read)
         loss, batches = loss_of(self.settings, source), batches_of(self.settings, train)
         running = Running(self.settings.seed, self.checkpoint, world)
         tell = self.tell or (lambda progress: None)
@@ -59,6 +55,15 @@ class TrainingWork:
             return made.plain.state_dict(), plan
         net = loaded(skeleton(source.folded, self.plan), self.cut)
         return tuned(net, source, self.recipe, batches, self.epochs, loss, tell, running).state_dict(), self.plan
+
+    def _read(self) -> tuple[Source, Split]:
+        """Network and samples: those at hand, or by the run's settings."""
+        source, train = self.source, self.train
+        if source is None or train is None:
+            source, data = read(self.settings)
+            train = data.train
+            assert train is not None
+        return source, train
 
 
 def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
