@@ -29,7 +29,7 @@ from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.prepare import counted_costs
 from edgelr.pipeline.produce import run_file
 from edgelr.pipeline.source import inspect
-from edgelr.pipeline.training.recipes import Recipe, tuned
+from edgelr.pipeline.training.recipes import for_cut, suited, tuned
 from edgelr.quantization import observe
 from edgelr.vocabulary import Choice, Format, Plan, Share
 
@@ -62,7 +62,9 @@ class Bench:
     def trained(self, plan: Plan) -> float:
         """Accuracy of a plan's .tflite in LiteRT after one epoch of fine-tuning."""
         batches = Draws(self.cifar.train, self.counts.trained)
-        net = tuned(self.ground.built(plan), self.ground.source, Recipe(), batches, 1, loss_of, lambda p: tell(f"  {p}"))
+        source = self.ground.source
+        recipe = for_cut(suited("finetune", source), self.before(plan) / self.before(Plan()))
+        net = tuned(self.ground.built(plan), source, recipe, batches, 1, loss_of, lambda p: tell(f"  {p}"))
         return self.int8(net)
 
     def int8(self, folded: nn.Module) -> float:
