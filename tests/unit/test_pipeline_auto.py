@@ -1,6 +1,7 @@
 """--train auto decides by rules that are data, and a time is read with its unit."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ def test_any_network_with_time_is_trained_and_told_why(kind: str, kept: float) -
     name, why = decided(Facts(kept, kind, 20, True))  # type: ignore[arg-type]
     assert name in TRAIN and name not in ("none", "auto")
     assert f"{kept:.0%}" in why and kind in why and "20 epochs" in why
+
+
+def test_where_a_cut_leaves_next_to_nothing_ranks_are_chosen_as_the_weights_train() -> None:
+    lost = Facts(0.05, "conv", 4, True, score_kept=0.15)
+    name, why = decided(lost)
+    assert name == "lc" and "15% of the score" in why
+    assert decided(replace(lost, score_kept=0.4))[0] != "lc"
+    assert decided(replace(lost, searched=False))[0] != "lc", "a plan that was given has no other ranks to choose"
+    assert decided(replace(lost, epochs=1))[0] == "finetune"
 
 
 def test_nothing_is_trained_without_time_or_without_a_loss_to_win_back() -> None:

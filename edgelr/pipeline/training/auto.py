@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,18 +14,22 @@ Kind = Literal["conv", "recurrent", "linear"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a choice goes by: the share of parameters or MACs that the plan keeps, the kind of network, how many epochs
-    there is time for, and whether anything is factorised."""
+    """What a choice goes by: the share of parameters or MACs that the plan keeps, the kind of network, how many epochs there is time for,
+    whether anything is factorised, and the share of its score that the network keeps when it is cut, before training. ``searched``:
+    whether there are candidates to choose ranks from anew (a plan that was given has none)."""
 
     kept: float
     kind: Kind
     epochs: int
     factorised: bool
+    score_kept: float = 1.0
+    searched: bool = True
 
 
 @dataclass(frozen=True)
 class Rule:
-    """``recipe`` where the facts are within all bounds: ``kept`` at most, ``epochs`` at least, the kind among ``kinds``."""
+    """``recipe`` where the facts are within all bounds: ``kept`` and ``score_kept`` at most, ``epochs`` at least, the kind among ``kinds``.
+    ``searches``: it chooses ranks itself."""
 
     recipe: TrainName
     why: str
@@ -32,11 +37,20 @@ class Rule:
     kept: float = 1.0
     epochs: int = 1
     kinds: tuple[Kind, ...] = ("conv", "recurrent", "linear")
+    score_kept: float = math.inf
+    searches: bool = False
+
+    def holds(self, facts: Facts) -> bool:
+        """Whether the facts are within the rule's bounds."""
+        within = facts.kept <= self.kept and facts.score_kept <= self.score_kept and facts.epochs >= self.epochs
+        return within and facts.kind in self.kinds and (facts.searched or not self.searches)
 
 
 # The first rule that holds decides. ``evidence`` is the page that shows it. No table showed a share, or a number of epochs that was tried,
 # from which another recipe keeps more than fine-tuning does: a page that does adds its rule here.
 RULES = (
+    Rule("lc", "where a cut leaves next to nothing, ranks chosen as the weights train kept twice as much as ranks chosen by cutting",
+         "docs/benchmarks/papers-vgg16.md", epochs=2, kinds=("conv",), score_kept=0.2, searches=True),
     Rule("finetune", "in few epochs, ranks by beam search and fine-tuned factors kept about as much as training towards the ranks, or more",
          "docs/benchmarks/papers-resnet20.md", kinds=("conv", "linear")),
     Rule("finetune", "training adaptations lost more on new users, or more at once, than ranks that are aware of the inputs",
@@ -49,8 +63,9 @@ def decided(facts: Facts) -> tuple[TrainName, str]:
     if not facts.factorised:
         return "none", "the plan leaves the network as it is: there is nothing to train back"
     for rule in RULES:
-        if facts.kept <= rule.kept and facts.epochs >= rule.epochs and facts.kind in rule.kinds:
-            found = f"keeps {facts.kept:.0%}, {facts.kind} network, time for {facts.epochs} epochs"
+        if rule.holds(facts):
+            cut = f"{facts.score_kept:.0%} of the score when cut"
+            found = f"keeps {facts.kept:.0%}, {cut}, {facts.kind} network, time for {facts.epochs} epochs"
             return rule.recipe, f"auto: {rule.why} ({found}; {rule.evidence})"
     return "none", f"auto: there is time for {facts.epochs} epochs, which is too short to train"
 

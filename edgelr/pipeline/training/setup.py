@@ -7,16 +7,19 @@ from typing import cast
 
 from edgelr.data import Split
 from edgelr.errors import UsageError
+from edgelr.graph import Graph
 from edgelr.pipeline.job import Job
+from edgelr.pipeline.metrics import Outputs, metric_of
 from edgelr.pipeline.planning import Planned
 from edgelr.pipeline.prepare import counted_costs
+from edgelr.pipeline.produce import outputs_of
 from edgelr.pipeline.settings import TOWARDS_RANKS, TOWARDS_SHARED, TrainName
 from edgelr.pipeline.source import Source
 from edgelr.pipeline.training.auto import Facts, decided, kind_of
 from edgelr.pipeline.training.pace import epochs_for
 from edgelr.pipeline.training.recipes import Recipe, RecipeName, Rows, suited
 from edgelr.pipeline.training.samples import batches_of, loss_of, some, suitable_epochs, trainable
-from edgelr.vocabulary import Plan
+from edgelr.vocabulary import Plan, Score
 
 EPOCHS = (2, 20)
 RUNS = 4  # that a step takes the time of: three, and one of the teacher
@@ -54,7 +57,8 @@ def setup_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = No
     epochs = _epochs(job, planned, suited("finetune" if name == "auto" else cast(RecipeName, name), source), train)
     if name == "auto":
         kind, factorised = kind_of(source), bool(plan.factorised())
-        name, why = decided(Facts(kept_share(source, plan), kind, epochs, factorised))
+        score_kept = _score_kept(job, planned, held) if factorised else 1.0
+        name, why = decided(Facts(kept_share(source, plan), kind, epochs, factorised, score_kept, planned.prepared is not None))
         if name == "none":
             return why
         if name in TOWARDS_RANKS and name != TOWARDS_SHARED and any(c.share for c in plan.factorised().values()):
@@ -75,6 +79,20 @@ def setup_of(job: Job, planned: Planned, begun: tuple[str, str, int] | None = No
             "give a tighter budget, or --train finetune to train the network as it is",
         )
     return TrainingSetup(suited(cast(RecipeName, name), source), why, epochs, train, held)
+
+
+def score_of(job: Job, graph: Graph, held: Split, reference: Outputs) -> Score:
+    """Of a float graph, on held-out samples of training data; ``reference`` are the source's outputs there."""
+    named = job.settings.metric
+    metric = metric_of("agreement" if held.y is None and ":" not in named else named, held)
+    return metric.score(outputs_of(graph, held), held.y, reference, "validation")
+
+
+def _score_kept(job: Job, planned: Planned, held: Split) -> float:
+    """The share of the source's score that the planned network keeps when it is cut."""
+    reference = outputs_of(job.source.graph, held)
+    whole, cut = (score_of(job, graph, held, reference).value for graph in (job.source.graph, planned.product.graph))
+    return cut / max(whole, 1e-9)
 
 
 def least_epochs(name: TrainName) -> int:

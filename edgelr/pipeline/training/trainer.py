@@ -13,14 +13,14 @@ from edgelr.errors import EdgelrError
 from edgelr.factorize import skeleton
 from edgelr.graph import Graph
 from edgelr.pipeline.job import Job
-from edgelr.pipeline.metrics import Outputs, metric_of
+from edgelr.pipeline.metrics import Outputs
 from edgelr.pipeline.planning import REFITS, Planned, measured, respelled
 from edgelr.pipeline.produce import Product, outputs_of, written
 from edgelr.pipeline.recapture import graph_of
 from edgelr.pipeline.settings import TOWARDS_RANKS
 from edgelr.pipeline.source import Source, inspect
 from edgelr.pipeline.training.recipes import Recipe, factorised, for_cut
-from edgelr.pipeline.training.setup import TrainingSetup, rows_of, setup_of
+from edgelr.pipeline.training.setup import TrainingSetup, rows_of, score_of, setup_of
 from edgelr.pipeline.training.unfinished import Unfinished
 from edgelr.pipeline.training.work import TrainingWork, loaded
 from edgelr.report import RankChange, TrainingStage
@@ -55,11 +55,8 @@ class Trainer:
 
     def score(self, graph: Graph) -> Score:
         """Of a float graph, on held-out samples of training data."""
-        held, named = self.setup.held, self.job.settings.metric
         if id(graph) not in self.scores:
-            metric = metric_of("agreement" if held.y is None and ":" not in named else named, held)
-            made = metric.score(outputs_of(graph, held), held.y, self.reference, "validation")
-            self.scores[id(graph)] = graph, made
+            self.scores[id(graph)] = graph, score_of(self.job, graph, self.setup.held, self.reference)
         return self.scores[id(graph)][1]
 
     @cached_property
