@@ -35,6 +35,11 @@ def test_where_a_cut_leaves_next_to_nothing_ranks_are_chosen_as_the_weights_trai
     assert decided(replace(lost, epochs=1))[0] == "finetune"
 
 
+def test_with_time_a_convolutional_network_is_trained_towards_its_ranks() -> None:
+    assert [decided(Facts(0.25, "conv", n, True))[0] for n in (1, 3, 11, 12, 20)] == ["finetune", "finetune", "finetune", "bsr", "bsr"]
+    assert decided(Facts(0.25, "recurrent", 20, True))[0] == "finetune"
+
+
 def test_nothing_is_trained_without_time_or_without_a_loss_to_win_back() -> None:
     assert decided(Facts(0.2, "conv", 0, True)) == ("none", "auto: there is time for 0 epochs, which is too short to train")
     name, why = decided(Facts(1.0, "conv", 20, False))
