@@ -34,18 +34,14 @@ def bsr(**changes: Any) -> Change:
     return lambda recipe: replace(recipe, bsr=replace(recipe.bsr, **changes))
 
 
-def lc(first: float, last: float) -> Change:
-    return lambda recipe: replace(recipe, lc=replace(recipe.lc, first=first, last=last))
-
-
 WAYS: dict[str, dict[str, Change]] = {  # rows: what is other than edgelr takes it
     "beam": {"": lambda recipe: recipe},
     "bsr": {
         "": lambda recipe: recipe, "whole at 0.015": before(0.015), "whole at 0.15": before(0.15),
-        "reach 2": bsr(reach=2.0), "reach 8": bsr(reach=8.0), "reach 72": bsr(reach=72.0), "exponent 2": bsr(exponent=2),
+        "reach 2": bsr(reach=2.0), "reach 8": bsr(reach=8.0), "reach 72": bsr(reach=72.0),
     },
-    "lc": {"": lambda recipe: recipe, "whole at 0.015": before(0.015), "whole at 0.15": before(0.15), "mu 20 to 200": lc(20.0, 200.0)},
-    "lrpet": {"": lambda recipe: recipe, "whole at 0.1": before(0.1)},
+    "lc": {"": lambda recipe: recipe, "whole at 0.015": before(0.015)},
+    "lrpet": {"": lambda recipe: recipe},
 }  # fmt: skip
 SCORED = 5_000  # held-out images
 
