@@ -54,7 +54,7 @@ RULES = (
          "docs/benchmarks/papers-resnet20-12-epochs.md", epochs=12, kinds=("conv",)),
     Rule("finetune", "in few epochs, ranks by beam search and fine-tuned factors kept about as much as training towards the ranks",
          "docs/benchmarks/papers-resnet20.md", kinds=("conv", "linear")),
-    Rule("finetune", "the training adaptations made the one network that was tried smaller and the other larger, and cost both accuracy at once",
+    Rule("finetune", "the training adaptations made one network smaller and another larger, and cost both accuracy before anything is cut",
          "docs/benchmarks/rank-tuning.md", kinds=("recurrent",)),
 )  # fmt: skip
 
