@@ -9,13 +9,12 @@ the same command goes on. FOLDER holds the decoded images, the dense networks th
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, cast
 
 import torch
 from bench_table import Cells, need, parser, publish, table, tell
@@ -28,6 +27,7 @@ from edgelr.graph import capture
 from edgelr.pipeline.files import write
 from edgelr.pipeline.precision import Precision
 from edgelr.pipeline.produce import run_file
+from edgelr.pipeline.settings import TOWARDS_RANKS
 from edgelr.pipeline.source import Source
 from edgelr.pipeline.training.recipes import Recipe, RecipeName, factorised, for_cut, suited, trained_whole, tuned
 from edgelr.quantization import observe
@@ -78,7 +78,6 @@ PAPERS = {
     "resnet32": (("LC", 20.0, 0.29, 90.75, 92.86), ("LC", 14.8, 0.21, 89.44, 92.86), ("LC", 12.0, 0.17, 88.48, 92.86)),
     "vgg16": (("LC", 58.0, 0.19, 93.32, 93.44), ("LC", 42.0, 0.13, 92.64, 93.44), ("LRPET", 81.29, 0.26, 93.52, None)),
 }  # fmt: skip
-RECIPES: dict[str, RecipeName] = {"bsr": "bsr", "lc": "lc", "lrpet": "lrpet"}  # of the other methods: fine-tuning
 
 
 @dataclass(eq=False)
@@ -143,13 +142,13 @@ def trained(bench: Bench, method: str, share: float, seed: int) -> dict[str, Any
     net = tuned(net, source, recipe, after, epochs - before, loss_of, told)
     cell["tuned_s"] = time.perf_counter() - start
     cell |= {"final": bench.scores(net), "macs": bench.ready.macs(plan), "params": bench.ready.params(plan), "plan": text(plan)}
-    cell["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return cell | written(bench, net, f"{method}-{share}-{seed}")
 
 
 def recipe_of(method: str, source: Source) -> Recipe:
     """As edgelr trains by that method; LRPET projects more often than it does in longer trainings."""
-    return replace(suited(RECIPES.get(method, "finetune"), source), lrpet=LrpetSettings(every=20))
+    name = cast(RecipeName, method if method in TOWARDS_RANKS else "finetune")
+    return replace(suited(name, source), lrpet=LrpetSettings(every=20))
 
 
 def planned(bench: Bench, method: str, share: float) -> Plan:

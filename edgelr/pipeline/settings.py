@@ -15,9 +15,9 @@ from edgelr.vocabulary import Budget, Format, Scheme
 TrainName = Literal["none", "finetune", "bsr", "lc", "lrpet", "rank-tuning", "auto"]
 TRAIN: tuple[TrainName, ...] = ("none", "finetune", "bsr", "lc", "lrpet", "rank-tuning", "auto")
 TOWARDS_RANKS = ("bsr", "lc", "lrpet", "rank-tuning")  # these train the whole network towards a plan, before it is factorised
+TOWARDS_SHARED = "bsr"  # of these, the one that knows layers with a factor in common
 SearchMethod = Literal["beam", "additive", "learning-compression", "rank-tuning", "energy", "uniform", "dense"]
 METHODS: tuple[SearchMethod, ...] = ("beam", "additive", "learning-compression", "rank-tuning", "energy", "uniform", "dense")
-TOWARDS_SHARED = "bsr"  # of these, the one that knows layers with a factor in common
 SchemeWord = Scheme | Literal["shared"]  # "shared": layers in groups, with a factor in common, of the schemes named beside it
 SCHEMES: tuple[Scheme, ...] = ("channel", "spatial", "linear", "recurrent", "gates")
 SHAREABLE: tuple[Scheme, ...] = ("channel", "spatial", "linear")

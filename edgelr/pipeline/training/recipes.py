@@ -41,7 +41,7 @@ from edgelr.vocabulary import Plan
 
 RecipeName = Literal["finetune", "bsr", "lc", "lrpet", "rank-tuning"]
 RECALIBRATION = 16  # batches that batch-norm statistics are of
-NEAR, NEAR_RATE = 0.75, 0.005
+NEAR, NEAR_RATE = 0.75, 0.005  # a share of the score, chosen between the measured cases of docs/benchmarks/rates*.md; its rate
 Tell = Callable[[Progress], None]
 LossOf = Callable[[nn.Module], Callable[[Batch], Tensor]]
 
@@ -86,7 +86,7 @@ def for_cut(recipe: Recipe, kept: float) -> Recipe:
     """The recipe with the rate that suits factors which keep this share of the source's score when they are cut, before fine-tuning.
 
     A network that lost little is near its best, and a large rate drives it away from there: ResNet-20 cut to 40 % of its MACs gets from
-    83.8 to 85.4 % in 3 epochs at 0.005, to 84.3 % at 0.015. One that lost much needs to move: docs/benchmarks/rates.md.
+    83.8 to 85.4 % in 3 epochs at 0.005, to 84.3 % at 0.015. One that lost much needs to move: docs/benchmarks/rates.md, rates-resnet20.md.
     """
     if recipe.optimizer != "sgd" or kept < NEAR:
         return recipe
