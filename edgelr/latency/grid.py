@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import log, prod
 
-from edgelr.latency.operation import Operation, Shape
+from edgelr.graph.ops.recurrent_tflite import CACHED
+from edgelr.latency.operation import NEAR, Operation, Shape
 from edgelr.vocabulary import Format, Numbers
 
 SIDES = (4, 7, 8, 10, 14, 16, 20, 28, 32, 40, 56, 80, 112)
@@ -54,7 +55,8 @@ _STEMS: tuple[tuple[tuple[int, int], tuple[int, int], tuple[tuple[int, int, int]
 )
 # The layers that networks really have, where the scattered ones are thin.
 _ANCHORS: tuple[tuple[tuple[int, int], tuple[tuple[int, int, int], ...]], ...] = (
-    ((3, 3), ((56, 64, 64), (28, 128, 128), (14, 256, 256), (7, 512, 512), (32, 16, 16), (16, 32, 32), (8, 64, 64), (56, 64, 16))),
+    ((3, 3), ((4, 512, 512), (4, 256, 512), (2, 512, 512), (2, 512, 256), (2, 512, 128), (56, 64, 64),
+               (28, 128, 128), (14, 256, 256), (7, 512, 512), (32, 16, 16), (16, 32, 32), (8, 64, 64), (56, 64, 16))),
     ((1, 1), ((112, 32, 16), (112, 16, 96), (56, 24, 144), (28, 192, 32), (14, 384, 64), (14, 96, 576), (7, 960, 160), (7, 320, 1280),
               (14, 512, 512), (7, 1024, 1024), (56, 64, 256), (14, 1024, 256), (1, 1280, 1024), (1, 240, 64))),
 )  # fmt: skip
@@ -142,6 +144,10 @@ def _linear(numbers: Numbers) -> Iterator[Operation]:
             yield linear(numbers, m, c_in, c_out)
     for c_out in (*STAIRS, 10, 100, 1000):
         yield linear(numbers, 1, 256, c_out)
+    for state in (*_STATES, 96, 192) if numbers != "int8" else ():  # a recurrent layer's gates, whole and at ranks of a quarter and a half
+        halves = [half for rank in (state // 4, state // 2) for half in ((state, rank), (rank, 4 * state))]
+        for c_in, c_out in ((state, 3 * state), (state, 4 * state), *halves):
+            yield replace(linear(numbers, 1, c_in, c_out), detail=NEAR)
     for m, c_in, c_out in ((197, 192, 576), (197, 192, 192), (197, 192, 768), (197, 768, 192), (64, 64, 256), (1, 1280, 1000)):
         yield linear(numbers, m, c_in, c_out)
 
@@ -165,27 +171,30 @@ def _recurrent(format: Format, numbers: Numbers) -> Iterator[Operation]:
 
 
 _STATES = (32, 64, 128, 256, 512)
-_STEPS, _UNROLLED = 64, 4  # a .tflite's loop takes four steps a turn
+_STEPS, _UNROLLED = (16, 64, 128), 4  # a .tflite's loop takes four steps a turn, and one where its matrices are float and large
 
 
 def _loops(format: Format) -> Iterator[Operation]:
-    """What a recurrent layer's loop is beside its products: gates parted, states carried, results gathered."""
+    """What a recurrent layer's loop is beside its products: turns, and gates parted in them."""
     for state in _STATES:
         row, gates = (1, state), (1, 4 * state)
         yield Operation("split", "float", (gates,), (1, 3 * state), detail=f"axis1into{3 * state}x{state}")
         yield Operation("split", "float", ((1, 3 * state),), row, detail=f"axis1into{state}x{state}x{state}")
-        if format == "onnx":
-            yield Operation("loop", "float", (row, (_STEPS, 1, 4 * state)), row)
-            yield Operation("identity", "float", (row,), row)
-            yield Operation("transpose", "float", ((1, _STEPS, 4 * state),), (_STEPS, 1, 4 * state), detail="perm102")
-            continue
-        every, turn = (_STEPS, state), (_UNROLLED, state)
-        yield Operation("loop", "float", ((_STEPS, 4 * state), every), (1,))
-        yield Operation("split", "float", ((_UNROLLED, 4 * state),), gates, detail="axis0into" + "x".join("1" * _UNROLLED))
-        yield Operation("dynamic_update_slice", "float", (every, turn), every)
+        if format == "tflite":
+            yield Operation("split", "float", ((_UNROLLED, 4 * state),), gates, detail="axis0into" + "x".join("1" * _UNROLLED))
+        for steps in _STEPS:
+            if format == "onnx":
+                yield Operation("loop", "float", (row, row, gates), row, detail=f"turns{steps}")
+                yield Operation("transpose", "float", ((1, steps, 4 * state),), (steps, 1, 4 * state), detail="perm102")
+                continue
+            whole, every = (steps, 4 * state), (steps, state)
+            for turns in (steps // _UNROLLED, steps) if 16 * state * state > CACHED else (steps // _UNROLLED,):
+                yield Operation("loop", "float", (whole, every, row, row), (1,), detail=f"turns{turns}")  # the output of every step
+                yield Operation("loop", "float", (whole, row, row), (1,), detail=f"turns{turns}")  # of the last one
 
 
-_HEADS = ((1, 16, 16), (3, 197, 64), (4, 64, 16), (4, 64, 32), (2, 128, 32), (4, 128, 64), (8, 50, 64), (6, 197, 64), (1, 256, 32))
+_HEADS = ((1, 16, 16), (3, 50, 64), (6, 65, 32), (12, 17, 64), (3, 100, 64),
+          (3, 197, 64), (4, 64, 16), (4, 64, 32), (2, 128, 32), (4, 128, 64), (8, 50, 64), (6, 197, 64), (1, 256, 32))
 
 
 def _matmul(format: Format, numbers: Numbers) -> Iterator[Operation]:
@@ -202,12 +211,12 @@ def _matmul(format: Format, numbers: Numbers) -> Iterator[Operation]:
 # Images as side and channels, for what costs by the element; sequences as rows and channels.
 _IMAGES = ((1, 16), (1, 256), (4, 64), (7, 160), (14, 96), (28, 64), (28, 192), (56, 144), (112, 96))
 _SEQUENCES = ((16, 32), (49, 64), (64, 64), (64, 256), (128, 128), (197, 192), (197, 768))
-_UNARY = {"int8": ("sigmoid", "tanh", "requantize", "quantize", "dequantize"),
+_UNARY = {"int8": ("sigmoid", "lut", "requantize", "quantize", "dequantize"),
           "float": ("sigmoid", "tanh", "relu", "relu6", "clip")}  # fmt: skip
 _STORED = {"int8": ("add constant1", "mul constant1"),
            "float": ("add constant1", "mul constant1", "maximum constant1", "minimum constant1")}  # fmt: skip
 # What a format's files don't have: its writer spells it otherwise, or keeps it in float.
-_UNWRITTEN = (("tflite", "float", "clip"), ("onnx", "int8", "tanh"), ("onnx", "int8", "resize_bilinear"),
+_UNWRITTEN = (("tflite", "float", "clip"), ("tflite", "int8", "sigmoid"), ("onnx", "int8", "lut"), ("onnx", "int8", "resize_bilinear"),
               ("onnx", "float", "maximum"), ("onnx", "float", "minimum"))  # fmt: skip
 
 
@@ -256,6 +265,10 @@ def _of_sequence(format: Format, numbers: Numbers, whole: Shape) -> Iterator[Ope
     yield Operation("transpose", numbers, ((1, rows, heads, c // heads),), (1, heads, rows, c // heads), detail="perm0213")
     yield Operation("slice", numbers, ((1, rows, 3, c),), (1, rows, 1, c))
     if numbers == "float" and format == "onnx":
+        yield Operation("identity", numbers, (whole,), whole)  # keeps a value in float between operations on integers
+        yield Operation("biasgelu", numbers, (whole,), whole)
+        yield Operation("pad", numbers, (whole,), (1, rows + 1, c))
+        yield Operation("add", numbers, (whole,), whole, detail=f"constant1x1x{c}")
         yield Operation("layer_norm", numbers, (whole,), whole, detail="axes2")
     if numbers == "float" and format == "tflite":
         yield Operation("mean", numbers, (whole,), column, detail="axes2")

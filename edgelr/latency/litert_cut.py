@@ -11,8 +11,10 @@ import numpy as np
 
 from edgelr.errors import BadInputError, UnsupportedError
 from edgelr.latency.litert_file import is_constant, moved, mover, pack
-from edgelr.latency.litert_loops import empty_turn, turns
+from edgelr.latency.litert_lookups import lookups
+from edgelr.latency.litert_loops import carried, empty_loop, own_operators, turns
 from edgelr.latency.litert_words import merged_pads, operation_of
+from edgelr.latency.operation import Operation
 from edgelr.latency.single import Cut
 
 __all__ = ["cut_operators", "pack"]
@@ -23,7 +25,8 @@ _LAYOUT_DATA_BYTES = 64
 def cut_operators(data: bytes, *, merged: bool = False) -> Iterator[Cut]:
     """Every operator of the file in order, with copies of its tensors and constants; those of a loop's body behind the loop.
 
-    ``merged``: a PAD that XNNPACK merges into the convolution behind it is part of that one's cut, not one of its own.
+    ``merged``: a PAD that XNNPACK merges into the convolution behind it is part of that one's cut, not one of its own; and operators
+    that it reads off one table together are one.
 
     Operators with equal ``key`` have the same code, options, tensor types and shapes, and take the same time. An operator without a
     name is called by the next named one that it serves: NAME/part. Raises ``BadInputError`` if the bytes aren't a ``.tflite`` file,
@@ -42,18 +45,22 @@ def cut_operators(data: bytes, *, merged: bool = False) -> Iterator[Cut]:
         if buffer.offset > 1:
             buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
-    yield from _cuts(schema, model, model.subgraphs[0], "", 1, merged)
+    yield from _cuts(schema, model, model.subgraphs[0], "", 1, merged, [])
 
 
-def _cuts(schema: Any, model: Any, graph: Any, owner: str, times: int, merged: bool) -> Iterator[Cut]:
-    names, pads = _names(graph, owner), merged_pads(schema, model, graph) if merged else {}
+def _cuts(schema: Any, model: Any, graph: Any, owner: str, times: int, merged: bool, told: Sequence[Any]) -> Iterator[Cut]:
+    """``told``: operators that are part of another cut, that of the loop whose body ``graph`` is."""
+    names, operations = _names(graph, owner), [operation_of(schema, model, graph, o) for o in graph.operators]
+    pads = merged_pads(schema, model, graph) if merged else {}
+    tables = lookups(model, graph, operations) if merged else {}
     for number, operator in enumerate(graph.operators):
-        if number in pads.values():
+        if number in pads.values() or tables.get(number) == () or operator in told:
             continue
-        before = [graph.operators[pads[number]]] if number in pads else []
-        operation = operation_of(schema, model, graph, operator)
+        before, operation = [graph.operators[n] for n in tables.get(number, ())[:-1]], operations[number]
         if before:
-            operation = replace(operation, inputs=operation_of(schema, model, graph, before[0]).inputs)
+            operation = Operation("lut", "int8", (operation.output,), operation.output)
+        if number in pads:
+            before, operation = [graph.operators[pads[number]]], replace(operation, inputs=operations[pads[number]].inputs)
         name = names[number] or operation.op
         options = operator.builtinOptions
         if options is None or not any(field.endswith("SubgraphIndex") for field in vars(options)):
@@ -63,9 +70,11 @@ def _cuts(schema: Any, model: Any, graph: Any, owner: str, times: int, merged: b
             continue
         if operation.op != "loop":
             raise UnsupportedError("This .tflite file can't be timed by operator.", f"{name}: it has graphs inside that are no loop.")
-        count = times * turns(schema, model, graph, operator)
-        yield Cut(name, operation, ("loop", str(operation)), count, partial(empty_turn, schema, model, graph, operator))
-        yield from _cuts(schema, model, model.subgraphs[options.bodySubgraphIndex], name.removesuffix("/part"), count, merged)
+        count = turns(schema, model, graph, operator)
+        operation = replace(operation, inputs=carried(model, operator), detail=f"turns{count}")
+        yield Cut(name, operation, ("loop", str(operation)), times, partial(empty_loop, schema, model, graph, operator))
+        body, inner = model.subgraphs[options.bodySubgraphIndex], name.removesuffix("/part")
+        yield from _cuts(schema, model, body, inner, times * count, merged, own_operators(schema, model, operator))
 
 
 def _names(graph: Any, owner: str) -> list[str]:

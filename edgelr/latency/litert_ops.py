@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from statistics import median
 
 from edgelr.devices import Session, Stopwatch, open_session
-from edgelr.latency.gauges import call_us, gauge_files
+from edgelr.latency.gauges import gauge_files, own_us
 from edgelr.latency.litert_cut import cut_operators
 from edgelr.latency.op_times import OpTimes
 
@@ -40,8 +40,8 @@ def litert_op_times(data: bytes, *, threads: int = 1, rounds: int = 50) -> OpTim
     us = {key: median(values) * 1e6 for key, values in seconds.items()}
     for session in every.values():
         session.close()
-    call = call_us({name: us[name] for name in gauges})
+    calls = {name: us[name] for name in gauges}
     named: dict[str, float] = {}
     for cut in cuts:
-        named[cut.name] = named.get(cut.name, 0.0) + cut.times * max(us[cut.key] - call, 0.0)
+        named[cut.name] = named.get(cut.name, 0.0) + cut.times * own_us(us[cut.key], calls)
     return OpTimes("litert", threads, named, 0.0, us["whole"])

@@ -19,6 +19,7 @@ _WORDS = {
 }  # fmt: skip
 _PAIRS = {"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"}
 _MATRICES = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"}
+_LOOKED_UP = ("LOGISTIC", "TANH", "ELU")
 _FUSED = {0: "none", 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
 _PLACES = ("INT32", "INT64", "BOOL")
 _TYPES = {"FLOAT32": np.float32, "INT32": np.int32, "INT8": np.int8}
@@ -87,6 +88,8 @@ class _Reader:
         numbers, detail, kernel, stride, groups = self.numbers(), self.detail(), (1, 1), (1, 1), 1
         if self.kind == "QUANTIZE" and self._type(self.moving[0]) == "INT8":
             word = "requantize"
+        if self.kind in _LOOKED_UP and numbers == "int8":
+            word = "lut"
         if self.kind in _PAIRS and self.twice:
             shapes = shapes[:1]
         if self.kind == "FULLY_CONNECTED":

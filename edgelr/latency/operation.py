@@ -4,6 +4,7 @@ The words of ``op``, the same for both formats; what there is no word for bears 
 
     conv depthwise conv_transpose           weights; kernel, stride, groups; detail "dilation2" (or "dilation2x1"), "-" else
     linear                                  weights; input [1, C], or [1, rows, C] for several rows, whatever the file's shape is
+                                            "near" inside a loop, where weights stay near from turn to turn
     matmul                                  of two activations; detail "-", or which is transposed first: "turn_a", "turn_b", "turn_ab"
     add sub mul div maximum minimum         of two activations (twice the same one: detail "twice"), or of one and a stored array, whose
                                             shape is the detail: "constant1", "constant1x1x1x64"
@@ -12,13 +13,15 @@ The words of ``op``, the same for both formats; what there is no word for bears 
     softmax                                 detail "-" over the last axis, else "axis1"
     relu relu6 relu_n1_to_1 clip sigmoid tanh gelu elu leaky_relu hardswish rsqrt exp abs neg
                                             one activation; gelu has the detail "tanh" where it is the approximation
+    lut                                     a function of one integer value, read off a table: a .tflite's sigmoid, tanh, x * sigmoid(x)
     concat split reverse                    detail "axis3"; split's sizes too: "axis1into48x16"
     slice pad                               detail "-"; "step2" of a slice, "reflect" or "edge" of a pad
     transpose                               detail "perm0231"
     reshape resize_nearest resize_bilinear  told by their shapes
     quantize dequantize requantize          float to the grid, back, and from one grid to another
     lstm gru                                a whole recurrent layer; input [1, steps, features]
-    loop                                    one turn of a loop without its operations; inputs are the variables that it carries
+    loop                                    a whole loop without the operations inside of it, which are told with the number of its turns;
+                                            detail "turns16"; inputs are what each turn takes: whole variables, or states and one row
 
 ``numbers``: "int8" (on integers; quantize and dequantize too), "dynamic" (float in and out, int8 weights), "float". Work on shapes and
 places is "float" with the detail "index". What is the same work has the same key: an integer operation's saturation is its activation
@@ -33,6 +36,7 @@ from edgelr.errors import BadInputError
 from edgelr.vocabulary import Numbers
 
 Shape = tuple[int, ...]
+NEAR = "near"
 
 
 @dataclass(frozen=True, order=True)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,24 +20,29 @@ def cut_operators(data: bytes, *, blocked: bool = False) -> Iterator[Cut]:
     network, without changes of layout around it. ``blocked``: with the float layouts for x86-64; such files run there alone. Raises
     ``BadInputError`` if the bytes aren't an ``.onnx`` file that ONNX Runtime takes, ``UnsupportedError`` for an If or a Loop.
     """
-    yield from _cuts(load(data), "", 1, blocked)
+    yield from _cuts(load(data), "", 1, blocked, False)
 
 
-def _cuts(model: Any, owner: str, times: int, blocked: bool) -> Iterator[Cut]:
+def _cuts(model: Any, owner: str, times: int, blocked: bool, body: bool) -> Iterator[Cut]:
     g = OrtGraph(model, blocked=blocked, owner=owner)
     loops = [n for n in model.graph.node if n.op_type == "Scan"]  # in the file's own order, which the optimiser keeps
     for number, node in enumerate(g.nodes):
         if not any(v and v not in g.arrays for v in node.input):
             continue  # done once, when the file is loaded
+        if body and node.op_type == "Identity" and node.output[0] in g.results:
+            continue  # a turn's result handed out: part of the loop's own cut
         name, operation = g.names[number], operation_of(g, number)
         if all(a.type != a.GRAPH for a in node.attribute):
             yield Cut(name, operation, _key(g, node), times, partial(_alone, g, node))
             continue
         if node.op_type != "Scan":
             raise UnsupportedError("This .onnx file can't be timed by operator.", f"{name} is an operation of type {node.op_type}.")
-        count = times * g.shapes[node.input[_states(node)]][0]
-        yield Cut(name, operation, ("Scan", str(operation)), count, partial(_empty_turn, g, node))
-        yield from _cuts(_body(model, loops.pop(0)), name.removesuffix("/part"), count, blocked)
+        states = _states(node)
+        turns = g.shapes[node.input[states]][0]
+        taken = tuple(g.shapes[v][1:] if i >= states else g.shapes[v] for i, v in enumerate(node.input))
+        operation = replace(operation, inputs=taken, detail=f"turns{turns}")
+        yield Cut(name, operation, ("Scan", str(operation)), times, partial(_empty_loop, g, node))
+        yield from _cuts(_body(model, loops.pop(0)), name.removesuffix("/part"), times * turns, blocked, True)
 
 
 def _alone(g: OrtGraph, node: Any) -> bytes:
@@ -82,8 +88,8 @@ def _body(model: Any, node: Any) -> Any:
     return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
 
 
-def _empty_turn(g: OrtGraph, scan: Any) -> bytes:
-    """The Scan alone, of one turn that hands its states on and gives the first of them out."""
+def _empty_loop(g: OrtGraph, scan: Any) -> bytes:
+    """The Scan alone, of as many turns, each of which hands its states on and gives the first of them out."""
     from onnx import helper
 
     node = type(scan)()
@@ -94,5 +100,5 @@ def _empty_turn(g: OrtGraph, scan: Any) -> bytes:
     for i, value in enumerate(body.output):
         value.name = f"out{i}"  # one value may have been two outputs
         body.node.append(helper.make_node("Identity", [body.input[i if i < states else 0].name], [value.name]))
-    inputs = {v: g.shapes[v] if i < states else (1, *g.shapes[v][1:]) for i, v in enumerate(node.input) if v not in g.arrays}
-    return _file(g, node, list(inputs.items()), [o for o in node.output if o])
+    inputs = [(v, g.shapes[v]) for v in dict.fromkeys(node.input) if v not in g.arrays]
+    return _file(g, node, inputs, [o for o in node.output if o])

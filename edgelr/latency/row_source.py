@@ -7,9 +7,10 @@ from typing import Protocol
 
 from edgelr.devices import Device
 from edgelr.errors import UnsupportedError
-from edgelr.latency.gauges import call_us, gauge_files
+from edgelr.latency.gauges import call_us, gauge_files, own_us
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.operation import Operation
+from edgelr.latency.operation_bytes import stays_near
 from edgelr.latency.samples import sample
 from edgelr.latency.table import Row
 from edgelr.vocabulary import Format
@@ -48,15 +49,15 @@ class DeviceRows:
             threads=self._threads,
             evict_bytes=self._evict_bytes,
             gauges=gauge_files(self._format),
+            near=lambda name: stays_near(named[name]),
             refused=lambda name, why: self._leave_out(named.get(name), why),
         )
         for name, spread, _ in times:
             if spread.flags:
                 self._leave_out(named[name], "; ".join(spread.flags))
                 continue
-            call = call_us(spread.gauges_us)
-            self._calls.append(call)
-            us = max(spread.median - call, 0.0)
+            self._calls.append(call_us(spread.gauges_us))
+            us = own_us(spread.median, spread.gauges_us)
             yield Row(named[name], us, min((spread.high - spread.low) / 2 / us, 10.0) if us > 0 else 0.0, spread.n)
 
     def _files(self, named: dict[str, Operation]) -> Iterator[tuple[str, bytes]]:

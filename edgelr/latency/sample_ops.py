@@ -41,6 +41,7 @@ from edgelr.graph.ops import (
 from edgelr.graph.ops.base import Clamp
 from edgelr.graph.ops.gates import GateMatrix
 from edgelr.graph.ops.recurrent import Gru, Lstm, Recurrent
+from edgelr.latency.families import turns_of
 from edgelr.latency.operation import Operation, Shape
 from edgelr.latency.sample_raw import RAW, Raw, flat
 from edgelr.vocabulary import Format
@@ -62,8 +63,8 @@ def make(operation: Operation, format: Format) -> Made:
     """Raises LookupError or ValueError where the graph has no such operation."""
     if operation.op in RAW[format] and (operation.op, operation.detail) != ("mean", "axes1x2"):
         return Made(Raw(operation), tuple(flat(s) for s in operation.inputs))
-    if operation.op in ("loop", "dynamic_update_slice"):
-        return _loop(operation)
+    if operation.op == "loop":
+        return _loop(operation, format)
     inputs = tuple(_torch(operation, s, format) for s in operation.inputs)
     op = _MAKERS[operation.op](operation, inputs, _torch(operation, operation.output, format))
     return Made(op if operation.activation == "none" else replace(op, clamp=_CLAMPS[operation.activation]), inputs)  # type: ignore[type-var]
@@ -179,16 +180,24 @@ def _recurrent(o: Operation, inputs: tuple[Shape, ...], y: Shape) -> Op:
     return kind(ih, hh, torch.randn(n), torch.randn(n))
 
 
-def _loop(o: Operation) -> Made:
-    """A recurrent layer with this loop, or with what writes the output in it: rows [steps, gates], and a state or the whole output."""
-    rows = next(s for s in o.inputs if s[0] > 1)
-    width = (o.inputs[1] if len(o.inputs) > 1 and len(rows) == 2 else o.output)[-1]
-    gates = 4 if o.op != "loop" else rows[-1] // width
-    kinds: dict[int, type[Recurrent]] = {4: Lstm, 3: Gru}
-    ih, hh = GateMatrix((torch.randn(gates * width, 8),)), GateMatrix((torch.randn(gates * width, width),))
-    zeros = torch.zeros(gates * width)
-    last = len(rows) == 3 and len(o.output) == 2  # ONNX's: only its last state is read
-    return Made(kinds[gates](ih, hh, zeros, zeros, form="loop", last=last), ((rows[0], 8),))
+def _loop(o: Operation, format: Format) -> Made:
+    """A recurrent layer with this loop. Its variables in a .tflite: gates of all steps, the output of all if it is read, states."""
+    turns = turns_of(o)
+    gates, variables = (o.inputs[0], o.inputs[1:]) if format == "tflite" else (o.inputs[-1], o.inputs[:-1])
+    steps = gates[0] if format == "tflite" else turns
+    hidden, width = variables[-1][-1], gates[-1]
+    count = width // hidden if hidden else 0
+    if min(turns, steps) < 1 or count not in (3, 4):
+        raise ValueError("no LSTM and no GRU")
+    states = variables[2 - count :]  # an LSTM's two, a GRU's one
+    outputs, last = states[0][-1], len(variables) == len(states)
+    ih, zeros = GateMatrix((torch.randn(width, 8),)), torch.zeros(width)
+    # Only matrices that are small take several steps a turn, whatever the states' sizes are.
+    hh = GateMatrix((torch.randn(width, 1),), torch.randn(1, outputs)) if turns < steps else GateMatrix((torch.randn(width, outputs),))
+    if count == 3:
+        return Made(Gru(ih, hh, zeros, zeros, form="loop", last=last), ((steps, 8),))
+    hr = None if outputs == hidden else torch.randn(outputs, hidden)
+    return Made(Lstm(ih, hh, zeros, zeros, form="loop", last=last, hr=hr), ((steps, 8),))
 
 
 def _plain(op: Op) -> Callable[[Operation, tuple[Shape, ...], Shape], Op]:
@@ -199,7 +208,7 @@ _MAKERS: dict[str, Callable[[Operation, tuple[Shape, ...], Shape], Op]] = {
     "conv": _conv, "depthwise": _conv, "conv_transpose": _conv_transpose, "linear": _linear, "maxpool": _maxpool,
     "add": _pair(Add, AddConstant), "mul": _pair(Mul, MulConstant), "concat": _concat, "slice": _slice, "pad": _pad,
     "matmul": lambda o, i, y: MatMul(o.detail in ("turn_a", "turn_ab"), o.detail in ("turn_b", "turn_ab")),
-    "mean": _plain(GlobalMean()), "sigmoid": _plain(Sigmoid()), "tanh": _plain(Tanh()), "elu": _plain(Elu()),
+    "mean": _plain(GlobalMean()), "sigmoid": _plain(Sigmoid()), "lut": _plain(Sigmoid()), "tanh": _plain(Tanh()), "elu": _plain(Elu()),
     "gelu": lambda o, i, y: Gelu(o.detail == "tanh"), "leaky_relu": _plain(LeakyRelu(0.1)), "requantize": _plain(Requantize()),
     "relu": _plain(Requantize(RELU)), "relu6": _plain(Requantize(RELU6)), "clip": _plain(Requantize((-2.0, 2.0))),
     "maximum": _plain(Requantize((-2.0, float("inf")))), "minimum": _plain(Requantize((float("-inf"), 2.0))),

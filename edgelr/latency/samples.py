@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 
 import torch
@@ -9,9 +10,9 @@ import torch
 from edgelr.errors import UnsupportedError
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.graph import Graph, Node
-from edgelr.graph.ops import Conv, LeakyRelu, Requantize, Reshape, Slice
+from edgelr.graph.ops import Conv, Gelu, LeakyRelu, Linear, Requantize, Reshape, Slice
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.operation import Operation
+from edgelr.latency.operation import NEAR, Operation
 from edgelr.latency.sample_ops import Made, make
 from edgelr.quantization import quantize
 from edgelr.vocabulary import Format, Kept
@@ -26,8 +27,10 @@ def sample(operation: Operation, format: Format, *, blocked: bool = False) -> by
 
     ``blocked``: an ``.onnx`` with ONNX Runtime's float layouts for x86-64, for devices of that kind.
 
-    Raises UnsupportedError for operations that are not made alone: work on places, loops, and what edgelr doesn't write in that format.
+    Raises UnsupportedError for operations that are not made alone: work on places, and what edgelr doesn't write in that format.
     """
+    if operation.detail == NEAR:
+        return sample(replace(operation, detail="-"), format, blocked=blocked)  # the file is the same: what is around it isn't
     if operation.detail == "index" or operation.activation in ("clip", "other"):
         raise _refused(operation, format)
     with torch.random.fork_rng(devices=[]):
@@ -50,6 +53,11 @@ def _written(operation: Operation, format: Format) -> bytes:
 
 def _graph(operation: Operation, format: Format) -> tuple[Graph, Mapping[str, Kept]]:
     """The operation on the graph's input; several inputs are cut out of one."""
+    if operation.op == "biasgelu":  # ONNX Runtime's own, of a linear layer's bias and what follows
+        rows, c = operation.output[1:]
+        linear = Node("before", Linear(torch.randn(c, c), torch.randn(c)), ("x",))
+        floats = {name: Kept("float", "choice", "asked for") for name in ("before", "y")}
+        return Graph.build("x", (rows, c), [linear, Node("y", Gelu(False), ("before",))], "y"), floats
     made: Made = make(operation, format)
     nodes: list[Node] = []
     if len(made.inputs) == 1:

@@ -3,14 +3,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from elsewhere import HERE, Job, Place, difference, run_at
 from emulated import HASWELL
 from environments import AbsentError, arm, old_board, tensorflow, x86
+from exported import joined
 from golden_files import compared, onnx_jobs, tflite_jobs
+from golden_jobs import inputs_of, onnx_input
+from golden_models import written
 from old_boards import KNOWN, failing
+from operators_alone import alone
 
 from edgelr.devices.sysroot import CORES
 
@@ -51,6 +56,21 @@ def test_differences_are_in_steps_for_integers_and_relative_for_reals() -> None:
     assert difference([np.float32([1])], [np.float32([np.nan])]).worst == float("inf")
     with pytest.raises(ValueError, match="shapes or types"):
         difference([np.zeros(2)], [np.zeros(3)])
+
+
+@pytest.mark.parametrize("name", ["add", "mul_one_place"])
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_operations_alone_end_with_what_the_whole_file_computes(name: str, format: Literal["tflite", "onnx"]) -> None:
+    data = written(name, format)
+    job = Job("whole", format, data, inputs_of(data) if format == "tflite" else [onnx_input(name)])
+    parts = [part for part, _ in alone(job)]
+    got = run_at(HERE, [job, *parts])
+    assert len(parts) > 1
+    np.testing.assert_array_equal(got[parts[-1].name][0], got["whole"][0])
+
+
+def test_rows_that_differ_in_one_column_become_one() -> None:
+    assert joined([["a", 1, "x"], ["b", 2, "x"], ["c", 1, "x"]], 0) == [["a; c", 1, "x"], ["b", 2, "x"]]
 
 
 @pytest.mark.slow

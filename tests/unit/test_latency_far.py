@@ -9,9 +9,10 @@ from edgelr.errors import BadInputError
 from edgelr.export import tflite_bytes
 from edgelr.graph import capture
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.far import Far, Reference, far_share, far_us_per_kb, reference_files, value_bytes, weight_bytes
+from edgelr.latency.far import Far, Reference, far_shares, far_us_per_kb, reference_files
 from edgelr.latency.file_price import file_price
 from edgelr.latency.operation import Operation
+from edgelr.latency.operation_bytes import value_bytes, weight_bytes
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.table import Head, Row, Table
 from edgelr.quantization import quantize
@@ -45,25 +46,32 @@ def test_it_is_found_from_whole_networks() -> None:
     heavy = Operation.parse("conv int8 1x7x7x256 1x7x7x256 3x3 1x1 1 none -")
     tall = Operation.parse("conv int8 1x64x64x64 1x64x64x256 1x1 1x1 1 none -")
     rows = [[(heavy, 1, 90.0) for _ in range(8)], [(tall, 1, 120.0) for _ in range(80)]]
-    references = [Reference(sum(n * (us + far.us(o)) for o, n, us in r), r) for r in rows]
+    references = [Reference(sum(n * (us + far.us(o, far_shares(o for o, _, _ in r))) for o, n, us in r), r) for r in rows]
     assert far_us_per_kb(references) == pytest.approx((0.02, 0.005), rel=1e-6)
     assert far_us_per_kb([Reference(80.0, [(heavy, 1, 90.0)])]) == (0.0, 0.0)
 
 
 def test_what_stands_between_weighted_operations_finds_its_values_near() -> None:
     far = Far({"int8": (0.02, 0.005)})
-    assert far.us(Operation.parse("add int8 1x64x64x96,1x64x64x96 1x64x64x96 1x1 1x1 1 none -")) == 0
-    assert far.us(CONV) == pytest.approx((0.02 * 9 * 16 * 32 + 0.005 * 64 * 48) / 1e3)
+    assert far.us(Operation.parse("add int8 1x64x64x96,1x64x64x96 1x64x64x96 1x1 1x1 1 none -"), (1.0, 1.0)) == 0
+    assert far.us(CONV, (1.0, 1.0)) == pytest.approx((0.02 * 9 * 16 * 32 + 0.005 * 64 * 48) / 1e3)
 
 
 @pytest.mark.parametrize("numbers", ["int8", "float"])
-def test_references_are_larger_than_the_cache_and_their_operations_are_not(numbers: str) -> None:
+def test_references_are_larger_than_the_cache(numbers: str) -> None:
     files = reference_files("tflite", numbers)  # type: ignore[arg-type]
     assert files == reference_files("tflite", numbers)  # type: ignore[arg-type]
     for data in files.values():
-        operations = [c.operation for c in cut_operators(data, "tflite")]
-        assert far_share(operations) == 1
-        assert all(far_share([o]) == 0 for o in operations)
+        weights, values = far_shares(c.operation for c in cut_operators(data, "tflite"))
+        assert weights > 0.1 and values > 0.5
+
+
+def test_shares_grow_from_the_cache_on() -> None:
+    heavy = Operation.parse("conv int8 1x7x7x128 1x7x7x128 3x3 1x1 1 none -")  # 147 KB of weights
+    assert far_shares([heavy] * 6) == (0, 0)
+    shares = [far_shares([heavy] * n) for n in (8, 14, 28, 56, 112, 224)]
+    assert shares == sorted(shares) and shares[-1] == (1, 1)
+    assert shares[2][0] == pytest.approx(0.5, abs=0.02) and shares[1][1] == 1  # four times the cache; twice
 
 
 def test_only_a_large_network_s_price_has_it() -> None:
@@ -80,4 +88,4 @@ def test_only_a_large_network_s_price_has_it() -> None:
     kb = 9 * 128 * 128 / 1e3
     assert price(2) == pytest.approx(200.0)
     assert 900.0 < price(9) < 900.0 + 9 * 0.1 * kb
-    assert price(16) == pytest.approx(1600.0 + 16 * 0.1 * kb)
+    assert price(120) == pytest.approx(12000.0 + 120 * 0.1 * kb)

@@ -39,6 +39,33 @@ def test_channels_are_priced_by_the_kernels_step() -> None:
     assert pricer.price(conv(28, 48, 2 * STEP + 1)).us > 1.2 * step[0]
 
 
+def test_channels_off_the_step_are_as_much_dearer_as_rows_off_it_nearby_say() -> None:
+    dear = {conv(side, 64, 4): 2.0 * us(conv(side, 64, STEP)) for side in (14, 20, 28)}
+    between = {conv(side, 64, STEP + 4): us(conv(side, 64, 2 * STEP)) for side in (14, 20, 28)}
+    rows = [*(Row(o, us(o), 0.01, 50) for o in grid()), *(Row(o, t, 0.01, 50) for o, t in (dear | between).items())]
+    pricer = Pricer(Table(HEAD, {r.operation: r for r in rows}))
+    step, two = pricer.price(conv(24, 64, STEP)).us, pricer.price(conv(24, 64, 2 * STEP)).us
+    assert pricer.price(conv(24, 64, 5)).us == pytest.approx(2 * step, rel=0.1)
+    assert pricer.price(conv(24, 64, STEP + 5)).us == pytest.approx(two, rel=0.05)
+    assert Pricer(table(grid())).price(conv(24, 64, 5)).us == pytest.approx(step, rel=0.05)  # nothing known of it
+
+
+def test_loops_are_priced_by_their_turns_and_by_what_a_turn_takes() -> None:
+    def loop(turns: int, state: int) -> Operation:
+        return Operation("loop", "float", ((4 * turns, 4 * state), (1, state), (1, state)), (1,), detail=f"turns{turns}")
+
+    def takes(o: Operation) -> float:
+        turns, elements = place_of(o)
+        return 5.0 + turns * (0.5 + 1e-5 * elements)
+
+    rows = [loop(turns, state) for turns in (4, 16, 32) for state in (32, 64, 128, 256)]
+    pricer = Pricer(Table(HEAD, {o: Row(o, takes(o), 0.01, 50) for o in rows}))
+    assert [str(f) for f in pricer.families] == ["loop float"] and pricer.families[0].sizes == ("turns", "elements")
+    between = pricer.price(loop(12, 100))
+    assert between.basis == "between" and between.us == pytest.approx(takes(loop(12, 100)), rel=0.05)
+    assert pricer.price(loop(200, 100)).basis == "beyond"
+
+
 def test_beyond_its_rows_by_more_than_a_step_a_price_is_flagged() -> None:
     pricer = Pricer(table([*grid(), conv(28, 64, 128)]))
     assert pricer.price(conv(28, 64, 128 + STEP)).basis == "between"

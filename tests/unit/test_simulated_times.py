@@ -12,10 +12,11 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "emulation"))
 
+from core_pairs import multiple
 from fitting import fitted, key_of, predicted_ms, rates_of
 from networks import REFERENCES
 from published import Published, rows, sources, speedup
-from rates import CORES, Rates, Vector, fit, milliseconds
+from rates import CORES, Rates, Vector, counted_as, fit, milliseconds
 
 DRAWN = np.random.default_rng(0)
 EVERY = rows()
@@ -80,6 +81,30 @@ def test_a_prediction_doesnt_know_what_its_own_publisher_said(core: str) -> None
     louder = [replace(r, ms=10 * r.ms) if r.origin == row.origin else r for r in EVERY]
     assert rates_of(core, known, without=row.origin, among=louder) == rates_of(core, known, without=row.origin)
     assert rates_of(core, known, among=louder) != rates_of(core, known)
+
+
+def test_a_core_like_another_takes_its_fitted_cycles_times_what_both_took_elsewhere() -> None:
+    known, times = counts(), multiple("a55", "a76").times
+    assert 2.4 < times < 4.6 and multiple("a78", "a76").times == pytest.approx(1, abs=0.1) and multiple("x1", "a76").times == 1
+    assert rates_of("a55", known).vector == pytest.approx(times * rates_of("a76", known).vector)
+    assert (counted_as("a55", "int8"), counted_as("a55", "dynamic"), counted_as("a55", "float")) == ("a55", "a55", "a53")
+    assert all(c.like in ("", *CORES) and c.floats in ("", *CORES) for c in CORES.values())
+
+
+def test_a_multiple_is_the_mean_of_chips_and_tells_how_far_networks_are_from_it(tmp_path: Path) -> None:
+    """A chip timed on both cores against itself, in cycles; another against those timed on the other core alone."""
+    file, of = tmp_path / "pairs.tsv", "source\tchip\tcore\tghz\tnetwork\tnumbers\tms\n"
+    both = "a\tboth\tslow\t1\t%s\tint8\t%g\na\tboth\tquick\t2\t%s\tint8\t1\n"
+    alone = "a\talone\tslow\t1\tn\tint8\t%g\na\tone\tquick\t1\tn\tint8\t1\na\tother\tquick\t1\tn\tint8\t4\n"
+    file.write_text(of + both % ("n", 4, "n") + both % ("m", 8, "m") + both % ("o", 6, "o") + "b\tlost\tslow\t1\tn\tint8\t1\n")
+    found = multiple("slow", "quick", file)
+    assert found.by_chip == {"both": 3} and found.times == pytest.approx(3)
+    assert found.errors == pytest.approx((1 / 2, 1 / 4, 0))
+    assert max(found.ratio_errors) == pytest.approx(1) and len(found.ratio_errors) == 6
+    file.write_text(of + both % ("n", 4, "n") + alone % 16)
+    found = multiple("slow", "quick", file)
+    assert found.by_chip == pytest.approx({"both": 2, "alone": 8}) and found.times == pytest.approx(4)
+    assert multiple("slow", "unknown", file).times == 1 and not multiple("slow", "unknown", file).errors
 
 
 def test_four_threads_speed_up_by_what_others_published() -> None:

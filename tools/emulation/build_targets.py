@@ -19,7 +19,7 @@ from bands import Band, band_of
 from fitting import Key, counts_of, fitted, key_of, rates_of
 from operations import RUNTIME, call_events, chosen, counted, counted_on
 from published import rows
-from rates import CORES, Rates, Vector, milliseconds
+from rates import CORES, Rates, Vector, counted_as, milliseconds
 from readme import page
 from steps import step_of
 
@@ -68,25 +68,27 @@ class Work:
     def networks(self) -> Mapping[Key, Vector]:
         return _networks(*self._places)
 
-    def rates(self, target: Target) -> Rates:
-        return rates_of(_core(target), self.networks)
+    def rates(self, target: Target, numbers: Numbers) -> Rates:
+        return rates_of(counted_as(_core(target), numbers), self.networks)
 
     def band(self, target: Target, runtime: str) -> Band:
         return band_of(_core(target), runtime, self.networks)
 
     def table(self, target: Target, format: Format) -> Table:
-        core, runtime, rates, band = _core(target), RUNTIME[format], self.rates(target), self.band(target, RUNTIME[format])
-        kernels, ghz = CORES[core].kernels, target.clock_ghz
+        core, runtime, band, ghz = _core(target), RUNTIME[format], self.band(target, RUNTIME[format]), target.clock_ghz
+        kernels = {n: CORES[counted_as(core, n)].kernels for n in NUMBERS}
+        rates = {n: self.rates(target, n) for n in NUMBERS}
 
-        def us(events: Vector) -> float:
-            return max(float(f"{1e3 * milliseconds(events, rates, ghz):.4g}"), MIN_US)
+        def us(events: Vector, numbers: Numbers) -> float:
+            return max(float(f"{1e3 * milliseconds(events, rates[numbers], ghz):.4g}"), MIN_US)
 
-        call_us = us(call_events(format, counted_on(kernels, format, "int8"), *self._places))
-        table = {o: Row(o, us(e)) for numbers in NUMBERS for o, e in self._counts(kernels, format, numbers).items()}
-        steps = {n: self._step(kernels, format, n) for n in ("int8", "float")}
+        call_us = us(call_events(format, counted_on(kernels["int8"], format, "int8"), *self._places), "int8")
+        table = {o: Row(o, us(e, n)) for n in NUMBERS for o, e in self._counts(kernels[n], format, n).items()}
+        steps = {n: self._step(kernels[n], format, n) for n in ("int8", "float")}
+        floats = f", in float cortex-{kernels['float']}" if kernels["float"] != kernels["int8"] else ""
         head = Head(
             target.name, runtime, VERSIONS[runtime], target.core, target.threads, "simulated",
-            f"qemu-aarch64's cortex-{kernels}: counted instructions and cache lines, times cycles for each that start from "
+            f"qemu-aarch64's cortex-{kernels['int8']}{floats}: counted instructions and cache lines, times cycles for each that start from "
             f"{CORES[core].on}; fitted to {len(_used(core))} published times",
             MADE, band.whole, band.words, call_us, ghz, band.ratio, steps,
         )  # fmt: skip
@@ -117,7 +119,8 @@ def _core(target: Target) -> str:
 
 
 def _used(core: str) -> Sequence[object]:
-    return [r for r in rows() if r.core == (CORES[core].like or core) and fitted(r)]
+    cores = {counted_as(core, n) for n in NUMBERS}
+    return [r for r in rows() if r.core in {CORES[c].like or c for c in cores} and fitted(r)]
 
 
 if __name__ == "__main__":

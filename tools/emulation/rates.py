@@ -51,13 +51,17 @@ class Rates:
     def vector(self) -> Vector:
         return np.array(astuple(self))
 
+    def by(self, times: float) -> Rates:
+        return Rates(*(times * self.vector))
+
 
 @dataclass(frozen=True)
 class Core:
     """``kernels`` is the emulated core whose kernels it runs; ``first`` are its rates before the fit, ``on`` what they come from.
 
     ``trust`` is the relative error of the first rates: ncnn's own times on four boards with an A53 give rates that predict each other's
-    within 18 to 27 %, those of other cores within 10 to 14 %. ``like``: the core whose rates, once fitted, it takes.
+    within 18 to 27 %, those of other cores within 10 to 14 %. ``like``: the core whose rates, once fitted, it takes, times what
+    ``core_pairs`` tells of both. ``floats``: the core as which it is counted and priced in float.
     """
 
     kernels: str
@@ -65,6 +69,7 @@ class Core:
     on: str
     trust: float = 0.5
     like: str = ""
+    floats: str = ""
 
 
 LEAST = Rates(0.5, 0.5, 0.5, 10.0, 10.0).vector
@@ -76,8 +81,9 @@ _A76 = Rates(0.42, 0.43, 0.47, 0.0, 7.8)
 # sdot: A55 and A75 one, A76, A78 two.
 CORES: dict[str, Core] = {
     "a53": Core("a53", _A53, "ncnn on Raspberry Pi Zero 2 W, 3B+ and RK3399", trust=1.0),
-    "a55": Core("a53", Rates(1.27, 1.27, 0.99, 0.0, 8.9),
-                "A53's by 0.85: RK3588's A55 takes 0.86 of Raspberry Pi 3B+'s cycles for ncnn's float networks; dot products not counted"),
+    "a55": Core("a76", _A76,
+                "A76's, times what networks take on an A55 in other runtimes (core_pairs.tsv); in float A53's: the same throughput, and "
+                "within 11 % the same instructions", like="a76", floats="a53"),
     "a72": Core("a72", _A72, "ncnn on Raspberry Pi 4 and RK3399"),
     "a73": Core("a72", Rates(0.32, 0.65, 0.87, 21.0, 8.4),
                 "A72's by 1.14: the median of ncnn's float networks on four A73 boards against Raspberry Pi 4, cycle by cycle"),
@@ -86,9 +92,14 @@ CORES: dict[str, Core] = {
                 "A72's: the same throughput in float. Dot products don't show in the published times: int8 is 1.8 times as fast as float "
                 "on Pixel 3, 2.8 times on Pixel 4 (measurement); A72's kernels are counted"),
     "a76": Core("a76", _A76, "ncnn on Raspberry Pi 5 and OnePlus 7T"),
-    "a78": Core("a76", _A76, "A76's: the same throughput a cycle", like="a76"),
+    "a78": Core("a76", _A76, "A76's, times what networks take on an A78 in another runtime (core_pairs.tsv)", like="a76"),
     "x1": Core("a76", _A76, "A76's: what an X1 sustains (45.8 GFLOP/s at 2.85 GHz in float) is A76's throughput a cycle", like="a76"),
 }  # fmt: skip
+
+
+def counted_as(core: str, numbers: str) -> str:
+    """The core whose kernels and cycles ``core`` has for a file in ``numbers``."""
+    return CORES[core].floats if numbers == "float" and CORES[core].floats else core
 
 
 def features(counts: Counts) -> Vector:

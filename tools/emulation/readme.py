@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from bands import between_cores
 from fitting import STANDING_IN, Key, fitted, key_of, predicted_ms, rates_of
 from published import rows, speedup
 from rates import CORES, Vector, milliseconds
@@ -21,9 +22,10 @@ def page(target: Target, tables: Mapping[Format, Table], counts: Mapping[Key, Ve
         f"The tables price one thread of one {_spelt(target.core)} at {target.clock_ghz:g} GHz. They are **simulated**: nobody measured "
         "them on this device. A row is what the runtime's own kernels execute under emulation, counted exactly (instructions by class, "
         "lines moved between caches), times cycles for each.",
-        *([f"No emulator at hand has a {_spelt(target.core)}: the kernels and counts are those of a {_spelt(target.kernels)}."]
-          if target.kernels else []),
+        *([f"No emulator at hand has a {_spelt(target.core)}: the kernels and counts are those of a {_spelt(target.kernels)}"
+           f"{_floats(core)}."] if target.kernels else []),
         f"Cycles: {CORES[core].on}; then fitted to the published times below, as far as there are any of this core.",
+        *_between(core),
         "## What they hold", _held(tables),
         "## How wrong they are",
         *(f"{t.head.runtime}: a whole network's time within **{t.head.band:.0%}**, the ratio of two networks' times, which choosing "
@@ -39,6 +41,20 @@ def page(target: Target, tables: Mapping[Format, Table], counts: Mapping[Key, Ve
         f"    edgelr table calibrate {target.name} --measured FILE:ms FILE:ms FILE:ms",
         "`python tools/emulation/build_targets.py` makes these files again, byte for byte.",
     ]) + "\n"
+
+
+def _floats(core: str) -> str:
+    return f", in float those of a {_spelt(f'cortex-{CORES[core].floats}')}" if CORES[core].floats else ""
+
+
+def _between(core: str) -> list[str]:
+    between = between_cores(core)
+    if not between.told.by_chip:
+        return []
+    chips = ", ".join(f"{chip} {times:.2f}" for chip, times in between.told.by_chip.items())
+    return [f"In other runtimes a network takes {between.told.times:.2f} times the cycles of a {_spelt(f'cortex-{CORES[core].like}')} on "
+            f"this core (medians: {chips}). Four of five networks are within {between.whole:.0%} of that, and ratios of two within "
+            f"{between.ratio:.0%}."]  # fmt: skip
 
 
 def _held(tables: Mapping[Format, Table]) -> str:

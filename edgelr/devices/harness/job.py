@@ -6,7 +6,7 @@ It needs Python 3.9, and for all but "describe" numpy with ai-edge-litert, tflit
      "cpus": [0, 1] | "big" | null, "files": [{"name", "path", "sha256", "offset"?, "bytes"?}], "remove": [PATH],
      "rounds": 30, "min_seconds": 0.5, "seed": 0,              measure
      "least": 14, "most": 50, "window": 7, "gauges": 2,        rows, with min_seconds; the first files are gauges
-     "evict_bytes": 0,                                         rows
+     "evict_bytes": 0, "near": [NAME],                         rows; of "near" files an untimed call comes before each timed one
      "runs": 50,                                               kernels
      "inputs": [{"path", "sha256"}], "outputs": PREFIX,        run: .npy files; PREFIX0.npy … are written
      "root": "/"}                                              where /sys and /proc are
@@ -115,7 +115,8 @@ class Job:
         sweep = _sweep(self.job.get("evict_bytes", 0))
         gauges = [session for _, session in islice(files, self.job.get("gauges", 0))]
         self.tell("before")
-        for row in ring(files, self.watch, gauges=gauges, sweep=sweep, turned=self.beat, **limits):
+        near = frozenset(self.job.get("near", []))
+        for row in ring(files, self.watch, gauges=gauges, near=near, sweep=sweep, turned=self.beat, **limits):
             self.beat(1.0)
             self.say("row", name=row.name, us=[round(us, 3) for us in row.us], gauges_us=row.gauges_us)
 

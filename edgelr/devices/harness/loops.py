@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .clock import Stopwatch, half_width, median
@@ -98,23 +98,27 @@ def ring(
     window: int,
     min_seconds: float,
     gauges: Sequence[Any] = (),
+    near: Container[str] = (),
     sweep: Callable[[], None] = lambda: None,
     turned: Callable[[], None] = lambda: None,
 ) -> Iterator[Row]:
     """Time files in the context of their neighbours: ``window`` of them are loaded, and a turn calls each of them once.
 
     So between two calls of a file the others run, and its weights come from the cache that they come from inside a network; its input
-    is written just before, as by the operation before it. ``sweep`` empties the caches before that. A file leaves when it was called for
-    ``min_seconds`` (noise that lasts is then seen, not taken for the file's own), and has ``least`` calls and knows its median to 2 %
-    (95 %), or ``most`` calls; the next one takes its place. The first ones begin to count one after the other, so that files leave one
-    by one all along, and a lost link loses little. ``gauges`` are called in every turn; a row has their medians over its own turns, so
-    that the cost of a call can be taken off as it was at that time. ``turned`` is called after each turn.
+    is written just before, as by the operation before it. Files named in ``near`` make an untimed call before that: an operation without
+    weights finds the memory of its output where the operations around it left it. ``sweep`` empties the caches before that. A file leaves
+    when it was called for ``min_seconds`` (noise that lasts is then seen, not taken for the file's own), and has ``least`` calls and knows
+    its median to 2 % (95 %), or ``most`` calls; the next one takes its place. The first ones begin to count one after the other, so that
+    files leave one by one all along, and a lost link loses little. ``gauges`` are called in every turn; a row has their medians over its
+    own turns, so that the cost of a call can be taken off as it was at that time. ``turned`` is called after each turn.
     """
     waiting, loaded, step, turn = iter(files), list[Row](), -(-least // window), 0
     history: list[list[float]] = [[] for _ in gauges]
 
-    def call(session: Any) -> float:
+    def call(session: Any, warm: bool = False) -> float:
         sweep()
+        if warm:
+            session.invoke()
         session.feed()
         return watch.seconds(session.invoke) * 1e6
 
@@ -126,7 +130,7 @@ def ring(
         for gauge, us in zip(gauges, history):  # noqa: B905 (Python 3.9)
             us.append(call(gauge))
         for row in loaded:
-            row.add(call(row.session), turn)
+            row.add(call(row.session, row.name in near), turn)
         turn += 1
         turned()
         for row in [r for r in loaded if not r.done and r.knows(least, most, min_seconds)]:
