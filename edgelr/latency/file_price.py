@@ -30,8 +30,7 @@ def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
     Raises what ``cut_operators`` raises.
     """
     cuts = list(cut_operators(data, format, blocked=blocked(pricer.table)))
-    turned = dict.fromkeys(c.operation for c in cuts if c.times > 1)  # steps that a loop takes in one turn have their weights in common
-    far, shares = Far.of(pricer.table.head.conditions), far_shares([*(c.operation for c in cuts if c.times == 1), *turned])
+    far, shares = Far.of(pricer.table.head.conditions), far_shares(c.operation for c in cuts)
     us: dict[str, float] = {}
     basis: dict[str, str] = {}
     for cut in cuts:
@@ -39,7 +38,7 @@ def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
             us.setdefault(cut.name, 0.0)
             continue
         price = pricer.price(cut.operation)
-        away = far.us(cut.operation, shares) if cut.times == 1 else 0.0  # what turns in a loop finds its weights where it left them
+        away = far.us(cut.operation, shares) if cut.times == 1 else 0.0  # what turns in a loop has rows of its own, with all near
         us[cut.name] = us.get(cut.name, 0.0) + cut.times * price.us + away
         basis[cut.name] = max(basis.get(cut.name, price.basis), price.basis, key=_BASES.index)
     head = pricer.table.head

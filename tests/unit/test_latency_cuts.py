@@ -233,6 +233,11 @@ class Between(nn.Module):
     (lambda y: y * torch.sigmoid(y), ["lut"]),
     (lambda y: y + torch.tanh(y), ["lut"]),
     (nn.functional.hardswish, ["lut"]),
+    (lambda y: torch.tanh(y * torch.sigmoid(y)), ["lut"]),
+    (lambda y: torch.tanh(y).square(), ["lut"]),
+    (lambda y: (lambda z: z * torch.sigmoid(z))(torch.tanh(y)), ["lut", "lut"]),
+    (lambda y: torch.tanh(y * y), ["mul", "lut"]),
+    (lambda y: y * y * y, ["mul", "mul"]),
     (lambda y: nn.functional.leaky_relu(y, 0.1) * torch.sigmoid(y), ["leaky_relu", "lut", "mul"]),
     (lambda y: nn.functional.leaky_relu(y, 0.1), ["leaky_relu"]),
 ])  # fmt: skip

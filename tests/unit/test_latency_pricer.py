@@ -52,7 +52,7 @@ def test_channels_off_the_step_are_as_much_dearer_as_rows_off_it_nearby_say() ->
 
 def test_loops_are_priced_by_their_turns_and_by_what_a_turn_takes() -> None:
     def loop(turns: int, state: int) -> Operation:
-        return Operation("loop", "float", ((4 * turns, 4 * state), (1, state), (1, state)), (1,), detail=f"turns{turns}")
+        return Operation("loop", "float", ((1, state), (1, state), (1, 4 * state)), (1, state), detail=f"turns{turns}")
 
     def takes(o: Operation) -> float:
         turns, elements = place_of(o)
