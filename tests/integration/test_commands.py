@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +156,26 @@ def test_inputs_unlike_those_of_training_are_told_before_any_work(inputs: Path, 
 def test_inputs_like_those_of_training_give_no_warning(main_job: MainJob) -> None:
     warnings = [w for w in json.loads(main_job.stdout)["warnings"] if "may be off" not in w]  # of a busy machine
     assert warnings == [] and "warning" not in main_job.stderr
+
+
+@pytest.mark.parametrize(("given", "seen"), [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "none")])
+def test_threads_of_torch_give_a_busy_core_away_soon_unless_the_user_says_otherwise(
+    given: dict[str, str], seen: str, tmp_path: Path
+) -> None:
+    """libgomp reads it when torch is loaded: what counts is what stands there by then."""
+    (tmp_path / "net.py").write_text("import torch\ndef net():\n    return torch.nn.Linear(3, 2)\n")
+    code = """
+import os, sys
+class Watch:
+    def find_spec(self, name, *more):
+        if name == "torch":
+            print(os.environ.get("GOMP_SPINCOUNT", "none"), file=open("seen", "a"))
+sys.meta_path.insert(0, Watch())
+from edgelr.cli import main
+sys.argv = ["edgelr", "inspect", "net.py:net", "--input", "1x3"]
+main()
+"""
+    free = {k: v for k, v in os.environ.items() if not k.startswith(("GOMP", "OMP"))}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=free | given, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "seen").read_text() == f"{seen}\n"
