@@ -16,7 +16,7 @@ PROCESSES = 3
 
 
 def measure_far(device: Device, format: Format, threads: int, numbers: Iterable[Numbers], *, blocked: bool = False) -> Far:
-    """From networks measured whole and operation by operation there; about 30 s for each of ``numbers`` on a fast machine.
+    """From networks measured whole and operation by operation there; about 25 s for each of ``numbers`` on a fast machine.
 
     Dynamic operations, which are linear layers, go by what int8 ones take. Raises what the device's ``measure`` and ``rows`` raise.
     """

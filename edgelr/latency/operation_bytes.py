@@ -39,5 +39,8 @@ def moved_bytes(operation: Operation) -> int:
 
 
 def stays_near(operation: Operation) -> bool:
-    """Whether an operation finds all that it needs where it left it: one in a loop does, and one that has no weights."""
-    return operation.detail == NEAR or not weight_bytes(operation)
+    """Whether an operation finds all that it needs where others left it: one in a loop does, and one of hardly any weights.
+
+    Measured cold, LiteRT's float depthwise convolutions of more than 3 MB of values took twice or half as long by what ran before them.
+    """
+    return operation.detail == NEAR or operation.op == "depthwise" or not weight_bytes(operation)

@@ -34,7 +34,7 @@ from edgelr.vocabulary import Format, Numbers
 
 Tell = Callable[[str], None]
 # What four of five whole files stayed within on an x86-64 machine, by tables built without them: docs/benchmarks/predicted.md.
-IN_NETWORK = {"litert": 0.23, "onnxruntime": 0.41}
+IN_NETWORK = {"litert": 0.12, "onnxruntime": 0.16}
 ENOUGH = 8  # rows of a family, for what is predicted when one is left out to say anything
 FORMATS: dict[str, Format] = {runtime: format for format, runtime in RUNTIMES.items()}
 
