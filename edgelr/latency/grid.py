@@ -63,7 +63,7 @@ _ANCHORS: tuple[tuple[tuple[int, int], tuple[tuple[int, int, int], ...]], ...] =
 
 
 def grid(format: Format, numbers: Numbers) -> tuple[Operation, ...]:
-    """The operations, light ones first: about 900 on integers, 1,000 in float, 140 to 190 with int8 weights alone ("dynamic").
+    """The operations, light ones first: about 870 on integers, 1,000 in float, 160 to 210 with int8 weights alone ("dynamic").
 
     Sizes of convolutions and linear layers are scattered by Halton's sequence (J. H. Halton, Numerische Mathematik 2, 1960) over what fits
     (activations up to 1.3 million numbers, weights up to 2.7 million, up to 120 million multiplications), with the corners of that, so
