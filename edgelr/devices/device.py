@@ -97,31 +97,27 @@ class Device:
         most: int = 50,
         window: int = 7,
         min_seconds: float = 0.2,
-        evict_bytes: int = 0,
         gauges: Mapping[str, bytes] | None = None,
         near: Callable[[str], bool] = lambda name: False,
         refused: Callable[[str, str], None] | None = None,
     ) -> Iterator[tuple[str, RowTimes, int]]:
         """Time many small files, each in the context of its neighbours, and give each when it is known: name, times in us, calls.
 
-        ``window`` files are loaded at a time; ``evict_bytes`` are read and written before each call, to empty the caches. A file has at
-        least ``least`` calls over ``min_seconds``, until its median is known to 2 % (95 %), or ``most``. The cost of a call is in the
-        times: ``gauges`` are called in between all along, so that it can be taken off as it was at that time. Before each call
-        of a file that is ``near`` comes an untimed one, which brings its memory close. A file that the runtime refuses is told to
-        ``refused`` with the reason; without that it raises ``BadInputError``. When the link is lost, all that was finished before has
-        been given.
+        ``window`` files are loaded at a time. A file has at least ``least`` calls over ``min_seconds``, until its median is known to 2 %
+        (95 %), or ``most``. The cost of a call is in the times: ``gauges`` are called in between all along, so that it can be taken off as
+        it was at that time. Before each call of a file that is ``near`` comes an untimed one, which brings its memory close. A file that
+        the runtime refuses is told to ``refused`` with the reason; without that it raises ``BadInputError``. When the link is lost, all
+        that was finished before has been given.
         """
         self.must_be_timed()
-        settings: dict[str, Any] = {"threads": threads, "least": least, "most": most, "window": window, "min_seconds": min_seconds}
+        settings = {"threads": threads, "least": least, "most": most, "window": window, "min_seconds": min_seconds}
         aside = tuple((gauges or {}).items())
         for batch in batches(files):
             placed = self._jobs.place((*aside, *batch))
             warm = [str(i) for i, name in enumerate(placed.names) if i >= len(aside) and near(name)]
-            settings |= {"gauges": len(aside), "near": warm, "evict_bytes": evict_bytes}
             seconds = START_S + FILE_S * len(batch)
-            yield from Rows(placed, len(aside), window, refused).given(
-                self._timed(self._jobs.start("rows", runtime, placed, seconds=seconds, **settings))
-            )
+            started = self._jobs.start("rows", runtime, placed, seconds=seconds, gauges=len(aside), near=warm, **settings)
+            yield from Rows(placed, len(aside), window, refused).given(self._timed(started))
 
     def kernels(self, data: bytes, *, threads: int, runs: int = 50) -> KernelTimes:
         """ONNX Runtime's own profile of an ``.onnx`` file's kernels there, in ``runs`` runs."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 from statistics import median
 
 from edgelr.devices import Device
+from edgelr.latency.alone import times_alone
 from edgelr.latency.cut import Cut, cut_operators
-from edgelr.latency.gauges import gauge_files, own_us
 from edgelr.latency.op_times import OpTimes
-from edgelr.latency.operation_bytes import stays_near
 from edgelr.latency.ort_ops import by_node
 from edgelr.vocabulary import Format
 
@@ -37,13 +36,7 @@ def _rows(device: Device, cuts: list[Cut], format: Format, threads: int) -> list
     alone = {number[cut.key]: cut for cut in reversed(cuts)}
     files = ((name, alone[name].data) for name in number.values())
     known: dict[str, float] = {}
-    for name, times, _ in device.rows(
-        files,
-        runtime="litert",
-        threads=threads,
-        gauges=gauge_files(format),
-        near=lambda name: stays_near(alone[name].operation),
-        refused=lambda name, why: known.update({name: 0.0}),
-    ):
-        known[name] = own_us(times.median, times.gauges_us)
+    operations = {name: cut.operation for name, cut in alone.items()}
+    for name, told in times_alone(device, operations, files, format, threads, refused=lambda name, why: known.update({name: 0.0})):
+        known[name] = told.us
     return [known[number[cut.key]] for cut in cuts]

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from statistics import median
 
 from edgelr.devices import Device
+from edgelr.latency.alone import times_alone
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.far import Far, Reference, far_us_per_kb, reference_files
-from edgelr.latency.gauges import call_us, gauge_files
 from edgelr.latency.machine import RUNTIMES
 from edgelr.vocabulary import Format, Numbers
 
@@ -37,19 +37,19 @@ def references(device: Device, format: Format, threads: int, numbers: Numbers, b
     """
     files = reference_files(format, numbers)
     cuts = {name: list(cut_operators(data, format, blocked=blocked)) for name, data in files.items()}
-    alone = {cut.key: cut.data for each in cuts.values() for cut in each}
+    alone = {cut.key: cut for each in cuts.values() for cut in each}
     number = {key: str(i) for i, key in enumerate(alone)}
+    operations = {number[key]: cut.operation for key, cut in alone.items()}
     us: dict[str, list[float]] = defaultdict(list)
     whole: dict[str, list[float]] = defaultdict(list)
-    runtime, gauges = RUNTIMES[format], gauge_files(format)
     for _ in range(PROCESSES):
         calls: list[float] = []
-        singles = ((number[key], data) for key, data in alone.items())
-        for name, times, _ in device.rows(singles, runtime=runtime, threads=threads, gauges=gauges):
-            calls.append(call_us(times.gauges_us))
-            us[name].append(max(times.median - calls[-1], 0.0))
+        singles = ((number[key], cut.data) for key, cut in alone.items())
+        for name, told in times_alone(device, operations, singles, format, threads):
+            calls.append(told.call_us)
+            us[name].append(told.us)
         for name, data in files.items():
-            measured = device.measure({name: data}, runtime=runtime, threads=threads, rounds=20, min_seconds=0.5)
+            measured = device.measure({name: data}, runtime=RUNTIMES[format], threads=threads, rounds=20, min_seconds=0.5)
             whole[name].append(measured[name].median * 1e3 - median(calls))
     return [Reference(median(whole[name]), [(c.operation, c.times, median(us[number[c.key]])) for c in each])
             for name, each in cuts.items()]

@@ -7,10 +7,8 @@ from typing import Protocol
 
 from edgelr.devices import Device
 from edgelr.errors import UnsupportedError
-from edgelr.latency.gauges import call_us, gauge_files, own_us
-from edgelr.latency.machine import RUNTIMES
+from edgelr.latency.alone import times_alone
 from edgelr.latency.operation import Operation
-from edgelr.latency.operation_bytes import stays_near
 from edgelr.latency.samples import sample
 from edgelr.latency.table import Row
 from edgelr.vocabulary import Format
@@ -29,11 +27,11 @@ class RowSource(Protocol):
 class DeviceRows:
     """Rows measured on ``device``. ``left_out`` says of each operation without a row why: no file of it, refused, not to be trusted.
 
-    ``blocked``: the device takes ``.onnx`` files with ONNX Runtime's float layouts for x86-64. ``evict_bytes``: see ``Device.rows``.
+    ``blocked``: the device takes ``.onnx`` files with ONNX Runtime's float layouts for x86-64.
     """
 
-    def __init__(self, device: Device, format: Format, threads: int, *, blocked: bool = False, evict_bytes: int = 0) -> None:
-        self._device, self._format, self._threads, self._blocked, self._evict_bytes = device, format, threads, blocked, evict_bytes
+    def __init__(self, device: Device, format: Format, threads: int, *, blocked: bool = False) -> None:
+        self._device, self._format, self._threads, self._blocked = device, format, threads, blocked
         self._calls: list[float] = []
         self.left_out: dict[Operation, str] = {}
 
@@ -43,21 +41,16 @@ class DeviceRows:
 
     def rows(self, operations: Iterable[Operation]) -> Iterator[Row]:
         named = {f"row{i}": operation for i, operation in enumerate(operations)}
-        times = self._device.rows(
-            self._files(named),
-            runtime=RUNTIMES[self._format],
-            threads=self._threads,
-            evict_bytes=self._evict_bytes,
-            gauges=gauge_files(self._format),
-            near=lambda name: stays_near(named[name]),
+        told = times_alone(
+            self._device, named, self._files(named), self._format, self._threads,
             refused=lambda name, why: self._leave_out(named.get(name), why),
-        )
-        for name, spread, _ in times:
+        )  # fmt: skip
+        for name, alone in told:
+            spread, us = alone.calls, alone.us
             if spread.flags:
                 self._leave_out(named[name], "; ".join(spread.flags))
                 continue
-            self._calls.append(call_us(spread.gauges_us))
-            us = own_us(spread.median, spread.gauges_us)
+            self._calls.append(alone.call_us)
             yield Row(named[name], us, min((spread.high - spread.low) / 2 / us, 10.0) if us > 0 else 0.0, spread.n)
 
     def _files(self, named: dict[str, Operation]) -> Iterator[tuple[str, bytes]]:

@@ -5,15 +5,17 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Conv, build_tflite
 
 from edgelr.devices import Device, measure, open_session
+from edgelr.devices.answers import Answer
 from edgelr.devices.arrays import to_npy
 from edgelr.devices.harness_file import NAME
-from edgelr.devices.jobs import BATCH_FILES
+from edgelr.devices.jobs import BATCH_FILES, Placed
 from edgelr.devices.local import LocalTransport
 from edgelr.errors import BadInputError, DeviceError, EdgelrError, MeasurementError, UsageError
 
@@ -78,6 +80,21 @@ def test_it_measures_as_this_machine_does(device: Device, runtime: str, tflite_b
 def test_times_that_differ_are_told_apart(device: Device, nets: dict[str, bytes]) -> None:
     measured = device.measure(nets, runtime="litert", threads=1, min_seconds=0.1)
     assert measured.ratio("large", "small").low > 2
+
+
+def test_near_files_are_named_to_the_harness_as_it_calls_them(
+    device: Device, nets: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, told = device._jobs.start, []
+
+    def start(task: str, runtime: Any, placed: Placed, **job: Any) -> Iterator[Answer]:
+        told.append([placed.names[int(name)] for name in job["near"]])
+        return started(task, runtime, placed, **job)
+
+    monkeypatch.setattr(device._jobs, "start", start)
+    files = [("a", nets["small"]), ("b", nets["small"]), ("c", nets["small"])]
+    rows = device.rows(files, runtime="litert", threads=1, min_seconds=0.0, gauges={"b": nets["small"]}, near=lambda name: name in "bc")
+    assert {name for name, _, _ in rows} == {"a", "b", "c"} and told == [["b", "c"]]
 
 
 def test_rows_come_one_by_one_with_the_cost_of_a_call(device: Device, nets: dict[str, bytes]) -> None:

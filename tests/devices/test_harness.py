@@ -239,6 +239,18 @@ def test_a_row_is_called_between_its_neighbours_its_input_fresh() -> None:
     assert log.index("close 0") < log.index("load 6")
 
 
+def test_only_a_near_row_makes_an_untimed_call_before_its_input_is_written() -> None:
+    log: list[str] = []
+    files = [(name, File(name, log)) for name in "ab"]
+    rows = {row.name: row for row in ring(files, Stopwatch(1), least=6, most=6, window=2, min_seconds=0.0, near={"a"})}
+    assert {len(row.us) for row in rows.values()} == {6}  # the untimed ones don't count
+    for i, word in enumerate(log):
+        if word == "feed a":
+            assert log[i - 1] == "a" == log[i + 1]
+        if word == "feed b":
+            assert log[i - 1] != "b" == log[i + 1]
+
+
 def test_a_row_is_measured_until_it_is_known_or_enough() -> None:
     watch, log = Stopwatch(1), list[str]()
     (row,) = ring([("a", File("a", log))], watch, least=3, most=20, window=7, min_seconds=0.1)

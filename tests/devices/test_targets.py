@@ -35,7 +35,8 @@ def test_host_has_both_runtimes_with_their_rank_steps() -> None:
 def test_an_unknown_target_names_what_there_is_and_the_nearest() -> None:
     with pytest.raises(UsageError) as error:
         load_target("hst")
-    assert error.value.exit_code == 2 and "there is: " in str(error.value) and "did you mean 'host'?" in str(error.value)
+    assert error.value.exit_code == 2 and "did you mean 'host'?" in str(error.value)
+    assert f"there is: {', '.join(list_targets())}." in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["host@ssh://pi@192.0.2.7", "host@", "", "../host", "nowhere@local"])

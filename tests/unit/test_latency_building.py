@@ -9,9 +9,8 @@ from latency_sample import HEAD, Board, add, conv, grid, table, us
 from edgelr.errors import BadInputError, MeasurementError
 from edgelr.latency.building import PORTION, TRIAL, build, coarse_first, refined
 from edgelr.latency.calibrate import Whole, calibrate
-from edgelr.latency.families import family_of
+from edgelr.latency.families import family_of, work_of
 from edgelr.latency.grid import grid as general_grid
-from edgelr.latency.grid import macs
 from edgelr.latency.operation import Operation
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import RowSource
@@ -133,7 +132,7 @@ def test_the_general_grid(format: Format, numbers: Numbers, least: int) -> None:
     found = general_grid(format, numbers)
     assert found == general_grid(format, numbers) and len(found) == len(set(found))
     assert least <= len(found) <= 1100
-    weighted = [macs(o) for o in found if o.op in ("conv", "depthwise", "linear", "matmul")]
+    weighted = [work_of(o) for o in found if o.op in ("conv", "depthwise", "linear", "matmul")]
     assert max(weighted) <= 130e6 and sum(weighted) < 8e9 and sum(m > 10e6 for m in weighted) < 0.3 * len(weighted)
     assert weighted == sorted(weighted)
     for operation in found[:: len(found) // 8]:

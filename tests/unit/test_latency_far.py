@@ -12,7 +12,7 @@ from edgelr.latency.cut import cut_operators
 from edgelr.latency.far import Far, Reference, far_shares, far_us_per_kb, reference_files
 from edgelr.latency.file_price import file_price
 from edgelr.latency.operation import Operation
-from edgelr.latency.operation_bytes import value_bytes, weight_bytes
+from edgelr.latency.operation_bytes import stays_near, value_bytes, weight_bytes
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.table import Head, Row, Table
 from edgelr.quantization import quantize
@@ -31,6 +31,17 @@ CONV = Operation.parse("conv int8 1x8x8x16 1x8x8x32 3x3 1x1 1 none -")
 def test_bytes_of_weights_and_values(line: str, weights: int, values: int) -> None:
     operation = Operation.parse(line)
     assert (weight_bytes(operation), value_bytes(operation)) == (weights, values)
+
+
+@pytest.mark.parametrize(("line", "near"), [
+    ("conv int8 1x8x8x16 1x8x8x32 3x3 1x1 1 none -", False),
+    ("linear float 1x64 1x256 1x1 1x1 1 none -", False),
+    ("linear float 1x64 1x256 1x1 1x1 1 none near", True),
+    ("depthwise float 1x64x64x208 1x31x31x208 3x3 2x2 208 none -", True),
+    ("add float 1x64,1x64 1x64 1x1 1x1 1 none -", True),
+])  # fmt: skip
+def test_what_an_operation_finds_near(line: str, near: bool) -> None:
+    assert stays_near(Operation.parse(line)) == near
 
 
 def test_a_head_keeps_it() -> None:

@@ -9,9 +9,9 @@ from counting import NotCountedError, events
 from rates import Vector, features
 
 from edgelr.errors import UnsupportedError
-from edgelr.latency.families import Family, family_of
+from edgelr.latency.families import Family, family_of, work_of
 from edgelr.latency.gauges import CHAIN, gauge_files
-from edgelr.latency.grid import grid, macs
+from edgelr.latency.grid import grid
 from edgelr.latency.operation import NEAR, Operation
 from edgelr.latency.samples import sample
 from edgelr.vocabulary import Format, Numbers
@@ -27,9 +27,9 @@ BATCH = 200  # files that one emulated process counts
 def chosen(format: Format, numbers: Numbers) -> tuple[Operation, ...]:
     """The grid's operations up to ``LIGHT_MACS`` multiplications; of the others some, the heaviest, and what ResNets repeat."""
     every = _halved(grid(format, numbers)) if numbers in THINNED else grid(format, numbers)
-    heavy = [o for o in every if macs(o) > LIGHT_MACS[numbers]]
+    heavy = [o for o in every if work_of(o) > LIGHT_MACS[numbers]]
     some = {*heavy[:: HEAVY_SHARE[numbers]], *heavy[-1:], *(o for o in heavy if o.inputs[0] == o.output)}
-    return tuple(o for o in every if macs(o) <= LIGHT_MACS[numbers] or o in some)
+    return tuple(o for o in every if work_of(o) <= LIGHT_MACS[numbers] or o in some)
 
 
 def _halved(operations: Sequence[Operation]) -> tuple[Operation, ...]:

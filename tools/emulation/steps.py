@@ -7,7 +7,7 @@ from pathlib import Path
 from operations import counted
 from rates import Rates
 
-from edgelr.latency.grid import convolution
+from edgelr.latency.grid_weighted import convolution
 from edgelr.latency.operation import Operation
 from edgelr.vocabulary import Format, Numbers
 

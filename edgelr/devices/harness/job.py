@@ -6,7 +6,7 @@ It needs Python 3.9, and for all but "describe" numpy with ai-edge-litert, tflit
      "cpus": [0, 1] | "big" | null, "files": [{"name", "path", "sha256", "offset"?, "bytes"?}], "remove": [PATH],
      "rounds": 30, "min_seconds": 0.5, "seed": 0,              measure
      "least": 14, "most": 50, "window": 7, "gauges": 2,        rows, with min_seconds; the first files are gauges
-     "evict_bytes": 0, "near": [NAME],                         rows; of "near" files an untimed call comes before each timed one
+     "near": [NAME],                                           rows; an untimed call comes before each timed one of these files
      "runs": 50,                                               kernels
      "inputs": [{"path", "sha256"}], "outputs": PREFIX,        run: .npy files; PREFIX0.npy … are written
      "root": "/"}                                              where /sys and /proc are
@@ -22,7 +22,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -112,11 +112,10 @@ class Job:
 
     def rows(self) -> None:
         files, limits = self.sessions(), {key: self.job[key] for key in ("least", "most", "window", "min_seconds")}
-        sweep = _sweep(self.job.get("evict_bytes", 0))
         gauges = [session for _, session in islice(files, self.job.get("gauges", 0))]
         self.tell("before")
         near = frozenset(self.job.get("near", []))
-        for row in ring(files, self.watch, gauges=gauges, near=near, sweep=sweep, turned=self.beat, **limits):
+        for row in ring(files, self.watch, gauges=gauges, near=near, turned=self.beat, **limits):
             self.beat(1.0)
             self.say("row", name=row.name, us=[round(us, 3) for us in row.us], gauges_us=row.gauges_us)
 
@@ -148,18 +147,6 @@ class Job:
                 np.save(stream, np.ascontiguousarray(value), allow_pickle=False)
                 Path(f"{self.job['outputs']}{i}.npy").write_bytes(stream.getvalue())
                 self.say("output", index=i, sha256=hashlib.sha256(stream.getvalue()).hexdigest())
-
-
-def _sweep(size: int) -> Callable[[], None]:
-    """Something to call that reads and writes so many bytes."""
-    if not size:
-        return lambda: None
-    target, source = bytearray(size // 2), bytes(size // 2)
-
-    def sweep() -> None:
-        target[:] = source
-
-    return sweep
 
 
 def main(path: str) -> None:
