@@ -49,7 +49,7 @@ def priced(name: str, data: bytes, format: Format, measured_us: float, pricer: P
     us: dict[Numbers, float] = {}
     for cut in cut_operators(data, format):
         numbers = cut.operation.numbers
-        us[numbers] = us.get(numbers, 0.0) + cut.times * pricer.price(cut.operation).us
+        us[numbers] = us.get(numbers, 0.0) + pricer.price(cut.operation).us
     return Whole(name, measured_us, us, pricer.table.head.call_us)
 
 

@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from edgelr.latency.operation import NEAR
 from edgelr.latency.single import Cut
 from edgelr.vocabulary import Format
 
@@ -12,18 +10,13 @@ __all__ = ["Cut", "cut_operators"]
 
 
 def cut_operators(data: bytes, format: Format, *, blocked: bool = False) -> Iterator[Cut]:
-    """Every operation of a file in order, those of loops' bodies with the number of their turns.
+    """Every operation of a file in order.
 
-    What the runtime merges into one kernel is one operation, and what it leaves out is none. ``blocked``: an ``.onnx`` as ONNX Runtime
-    runs it on x86-64, where its float convolutions want another layout than on Arm ("reorder_input", "reorder_output"). Raises
-    BadInputError for bytes that are no such file, UnsupportedError where a loop's turns can't be told from the file.
+    What the runtime merges into one kernel is one operation, what it leaves out is none, and a loop is one with all that turns in it.
+    ``blocked``: an ``.onnx`` as ONNX Runtime runs it on x86-64, where its float convolutions want another layout than on Arm
+    ("reorder_input", "reorder_output"). Raises BadInputError for bytes that are no such file, UnsupportedError where a loop's turns can't
+    be told from the file.
     """
-    for cut in _cuts(data, format, blocked):
-        near = cut.times > 1 and cut.operation.op == "linear" and cut.operation.detail == "-"
-        yield replace(cut, operation=replace(cut.operation, detail=NEAR)) if near else cut
-
-
-def _cuts(data: bytes, format: Format, blocked: bool) -> Iterator[Cut]:
     if format == "tflite":
         from edgelr.latency import litert_cut
 

@@ -25,7 +25,7 @@ def device_op_times(device: Device, data: bytes, format: Format, *, threads: int
     us = _rows(device, cuts, format, threads)
     named: dict[str, float] = {}
     for cut, each in zip(cuts, us, strict=True):
-        named[cut.name] = named.get(cut.name, 0.0) + cut.times * each
+        named[cut.name] = named.get(cut.name, 0.0) + each
     scale = whole_us / max(sum(named.values()), 1e-9)
     return OpTimes("litert", threads, {name: value * scale for name, value in named.items()}, 0.0, whole_us)
 

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from math import prod
 
+from edgelr.latency.loops import Turns
 from edgelr.latency.operation import Operation, Shape
 from edgelr.vocabulary import Numbers
 
@@ -64,7 +65,7 @@ _SIZES: dict[str, tuple[str, ...]] = {
     "rows": ("rows", "row length"),
     "pixels": ("pixels", "channels"),
     "recurrent": ("steps", "input channels", "state"),
-    "loop": ("turns", "elements"),
+    "loop": ("steps", "elements", "state", "multiplications"),
     "elements": ("elements",),
 }
 
@@ -103,21 +104,18 @@ def place_of(operation: Operation) -> tuple[int, ...]:
     elif kind == "recurrent":
         place = (prod(into[:-1]), c_in, c_out)
     elif kind == "loop":
-        place = (turns_of(operation), sum(map(prod, operation.inputs)))
+        turns = Turns.told(operation.detail)
+        steps, multiplied = turns.count * turns.unrolled, sum(map(prod, turns.of_step))
+        place = (steps, turns.count * sum(map(prod, operation.inputs)), min((_last(s) for s in operation.inputs), default=1), multiplied)
     else:
         place = (max(prod(into), prod(out)),)
     return tuple(max(n, 1) for n in place)
 
 
-def turns_of(operation: Operation) -> int:
-    """How often a loop's body runs; 1 where it isn't told, as in tables that hold single turns."""
-    told = re.fullmatch(r"turns(\d{1,9})", operation.detail)
-    return int(told.group(1)) if told else 1
-
-
 def work_of(operation: Operation) -> int:
     """Multiplications, or elements where it doesn't multiply: what its time would be proportional to if nothing else mattered."""
-    return prod(place_of(operation))
+    place = place_of(operation)
+    return place[0] * place[-1] if operation.op == "loop" else prod(place)
 
 
 def _kind(op: str, grouped: bool) -> str:
@@ -157,7 +155,8 @@ def _detail(operation: Operation) -> str:
     if operation.op in ("add", "sub", "mul", "div", "maximum", "minimum") and any(s != out for s in operation.inputs):
         return f"{detail}spread"  # one of the two is repeated along an axis
     if operation.op == "loop":
-        return "-"
+        widths = sorted(_last(s) for s in operation.inputs) or [1]
+        return f"gates{widths[-1] // max(widths[0], 1)}of{len(Turns.told(detail).of_step)}"
     if operation.op == "concat":
         return f"{detail}of{len(operation.inputs)}"
     return detail

@@ -56,10 +56,10 @@ class Far:
 
 @dataclass(frozen=True)
 class Reference:
-    """A network measured whole, without the cost of the call, and by row: (operation, times, microseconds alone)."""
+    """A network measured whole, without the cost of the call, and by row: (operation, microseconds alone)."""
 
     whole_us: float
-    rows: Sequence[tuple[Operation, int, float]]
+    rows: Sequence[tuple[Operation, float]]
 
 
 def far_shares(operations: Iterable[Operation]) -> tuple[float, float]:
@@ -79,15 +79,15 @@ def far_us_per_kb(references: Sequence[Reference]) -> tuple[float, float]:
     """Of weights and of values, by non-negative least squares on the relative error of whole networks (Lawson and Hanson 1974)."""
     from scipy.optimize import nnls
 
-    left = [max(1 - sum(times * us for _, times, us in r.rows) / r.whole_us, 0.0) for r in references]
+    left = [max(1 - sum(us for _, us in r.rows) / r.whole_us, 0.0) for r in references]
     found, _ = nnls(np.array([_kb(r) for r in references]), np.array(left))
     return float(found[0]), float(found[1])
 
 
 def _kb(r: Reference) -> list[float]:
     """Far KB of weights and of values for each microsecond of the whole."""
-    shares = far_shares(o for o, _, _ in r.rows)
-    return [share * sum(times * size(o) for o, times, _ in r.rows) / 1e3 / r.whole_us
+    shares = far_shares(o for o, _ in r.rows)
+    return [share * sum(size(o) for o, _ in r.rows) / 1e3 / r.whole_us
             for share, size in zip(shares, (weight_bytes, moved_bytes), strict=True)]
 
 

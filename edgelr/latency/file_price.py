@@ -38,8 +38,7 @@ def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
             us.setdefault(cut.name, 0.0)
             continue
         price = pricer.price(cut.operation)
-        away = far.us(cut.operation, shares) if cut.times == 1 else 0.0  # what turns in a loop has rows of its own, with all near
-        us[cut.name] = us.get(cut.name, 0.0) + cut.times * price.us + away
+        us[cut.name] = us.get(cut.name, 0.0) + price.us + far.us(cut.operation, shares)
         basis[cut.name] = max(basis.get(cut.name, price.basis), price.basis, key=_BASES.index)
     head = pricer.table.head
     return FilePrice(OpTimes(head.runtime, head.threads, us, head.call_us, sum(us.values()) + head.call_us), basis)

@@ -19,7 +19,7 @@ def grid(format: Format, numbers: Numbers) -> tuple[Operation, ...]:
     (activations up to 1.3 million numbers, weights up to 2.7 million, up to 120 million multiplications), with the corners of that, so
     that few networks' layers lie outside. The same call gives the same operations.
     """
-    found = [*linears(numbers), *recurrent(format, numbers), *(loops(format) if numbers == "float" else ())]
+    found = [*linears(numbers), *recurrent(format, numbers), *loops(format, numbers)]
     if numbers != "dynamic":
         found += [*convolutions(format, numbers), *depthwise(format, numbers), *products(format, numbers), *others(format, numbers)]
     elif format == "tflite":

@@ -1,10 +1,9 @@
 """The general grid's operations beside convolutions and linear layers: recurrent ones, products, and what costs by the element."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from edgelr.graph.ops.recurrent_tflite import CACHED
-from edgelr.latency.grid_weighted import STATES
+from edgelr.latency.loops import Layer
 from edgelr.latency.operation import Operation, Shape
 from edgelr.vocabulary import Format, Numbers
 
@@ -20,26 +19,35 @@ def recurrent(format: Format, numbers: Numbers) -> Iterator[Operation]:
             yield Operation(op, numbers, ((1, steps, c_in),), (1, steps, state))
 
 
-_STEPS, _UNROLLED = (16, 64, 128), 4  # a .tflite's loop takes four steps a turn, and one where its matrices are float and large
+_STATES = (32, 64, 128, 256, 512)
+_STEPS = (16, 49, 64, 128)  # a .tflite's loop takes up to five steps a turn, and one where their number is none's multiple
+_SHORT = (16, 64)
+_MOST_MACS = 80e6
 
 
-def loops(format: Format) -> Iterator[Operation]:
-    """What a recurrent layer's loop is beside its products: turns, and gates parted in them."""
-    for state in STATES:
-        row, gates = (1, state), (1, 4 * state)
-        yield Operation("split", "float", (gates,), (1, 3 * state), detail=f"axis1into{3 * state}x{state}")
-        yield Operation("split", "float", ((1, 3 * state),), row, detail=f"axis1into{state}x{state}x{state}")
-        if format == "tflite":
-            yield Operation("split", "float", ((_UNROLLED, 4 * state),), gates, detail="axis0into" + "x".join("1" * _UNROLLED))
+def loops(format: Format, numbers: Numbers) -> Iterator[Operation]:
+    """Recurrent layers' loops over their steps, dense and at a quarter and a half of full rank."""
+    if numbers == "int8":
+        return
+    for state in _STATES:
         for steps in _STEPS:
-            if format == "onnx":
-                yield Operation("loop", "float", (row, row, gates), row, detail=f"turns{steps}")
+            ranks = (0, state // 4, state // 2) if steps in _SHORT else (0,)
+            yield from _layers(Layer(format, numbers, 4, steps, state, state, False, ((state, 4 * state),)), ranks)
+        for steps in _SHORT:
+            yield from _layers(Layer(format, numbers, 3, steps, state, state, False, ((state, 3 * state),)), (0, state // 4))
+            if format == "tflite":
+                yield from _layers(Layer(format, numbers, 4, steps, state, state, True, ((state, 4 * state),)), (0, state // 4))
+    if format == "onnx" and numbers == "float":
+        for state in _STATES:
+            for steps in _SHORT:
                 yield Operation("transpose", "float", ((1, steps, 4 * state),), (steps, 1, 4 * state), detail="perm102")
-                continue
-            whole, every = (steps, 4 * state), (steps, state)
-            for turns in (steps // _UNROLLED, steps) if 16 * state * state > CACHED else (steps // _UNROLLED,):
-                yield Operation("loop", "float", (whole, every, row, row), (1,), detail=f"turns{turns}")  # the output of every step
-                yield Operation("loop", "float", (whole, row, row), (1,), detail=f"turns{turns}")  # of the last one
+
+
+def _layers(dense: Layer, ranks: Iterable[int]) -> Iterator[Operation]:
+    for rank in ranks:
+        layer = dense.at_rank(rank) if rank else dense
+        if layer.steps * sum(a * b for a, b in layer.products) <= _MOST_MACS:
+            yield layer.operation()
 
 
 _HEADS = ((1, 16, 16), (3, 50, 64), (6, 65, 32), (12, 17, 64), (3, 100, 64),

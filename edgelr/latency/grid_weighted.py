@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from math import log, prod
 
-from edgelr.latency.operation import NEAR, Operation
+from edgelr.latency.operation import Operation
 from edgelr.vocabulary import Format, Numbers
 
 SIDES = (4, 7, 8, 10, 14, 16, 20, 28, 32, 40, 56, 80, 112)
@@ -15,7 +15,6 @@ ROWS = (4, 10, 16, 32, 49, 64, 100, 128, 197, 256, 400)
 STAIRS = (8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128)  # output channels that show a kernel's step
 _FEW_MACS, _EVERY = 10e6, 4  # of the operations above so many multiplications, one in four is taken: they cost the most to measure
 _MOST_ELEMENTS, _MOST_WEIGHTS = 1.3e6, 2.7e6  # MobileNetV2's widest activation at 224 pixels; ResNet-18's largest kernel
-STATES = (32, 64, 128, 256, 512)  # of recurrent layers
 _HALTON = (2, 3, 5)
 
 
@@ -121,10 +120,6 @@ def linears(numbers: Numbers) -> Iterator[Operation]:
             yield linear(numbers, m, c_in, c_out)
     for c_out in (*STAIRS, 10, 100, 1000):
         yield linear(numbers, 1, 256, c_out)
-    for state in (*STATES, 96, 192) if numbers != "int8" else ():  # a recurrent layer's gates, whole and at ranks of a quarter and a half
-        halves = [half for rank in (state // 4, state // 2) for half in ((state, rank), (rank, 4 * state))]
-        for c_in, c_out in ((state, 3 * state), (state, 4 * state), *halves):
-            yield replace(linear(numbers, 1, c_in, c_out), detail=NEAR)
     for m, c_in, c_out in ((197, 192, 576), (197, 192, 192), (197, 192, 768), (197, 768, 192), (64, 64, 256), (1, 1280, 1000)):
         yield linear(numbers, m, c_in, c_out)
 

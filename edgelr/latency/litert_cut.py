@@ -12,7 +12,7 @@ import numpy as np
 from edgelr.errors import BadInputError, UnsupportedError
 from edgelr.latency.litert_file import is_constant, moved, mover, pack
 from edgelr.latency.litert_lookups import lookups
-from edgelr.latency.litert_loops import carried, empty_loop, own_operators, turns
+from edgelr.latency.litert_loops import loop_of, whole_loop
 from edgelr.latency.litert_words import merged_pads, operation_of
 from edgelr.latency.operation import Operation
 from edgelr.latency.single import Cut
@@ -23,7 +23,7 @@ _LAYOUT_DATA_BYTES = 64
 
 
 def cut_operators(data: bytes, *, merged: bool = False) -> Iterator[Cut]:
-    """Every operator of the file in order, with copies of its tensors and constants; those of a loop's body behind the loop.
+    """Every operator of the file in order, with copies of its tensors and constants; a loop with all that turns in it is one.
 
     ``merged``: a PAD that XNNPACK merges into the convolution behind it is part of that one's cut, not one of its own; and operators
     that it reads off one table together are one.
@@ -45,16 +45,15 @@ def cut_operators(data: bytes, *, merged: bool = False) -> Iterator[Cut]:
         if buffer.offset > 1:
             buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
-    yield from _cuts(schema, model, model.subgraphs[0], "", 1, merged, [])
+    yield from _cuts(schema, model, model.subgraphs[0], merged)
 
 
-def _cuts(schema: Any, model: Any, graph: Any, owner: str, times: int, merged: bool, told: Sequence[Any]) -> Iterator[Cut]:
-    """``told``: operators that are part of another cut, that of the loop whose body ``graph`` is."""
-    names, operations = _names(graph, owner), [operation_of(schema, model, graph, o) for o in graph.operators]
+def _cuts(schema: Any, model: Any, graph: Any, merged: bool) -> Iterator[Cut]:
+    names, operations = _names(graph), [operation_of(schema, model, graph, o) for o in graph.operators]
     pads = merged_pads(schema, model, graph) if merged else {}
     tables = lookups(model, graph, operations) if merged else {}
     for number, operator in enumerate(graph.operators):
-        if number in pads.values() or tables.get(number) == () or operator in told:
+        if number in pads.values() or tables.get(number) == ():
             continue
         before, operation = [graph.operators[n] for n in tables.get(number, ())[:-1]], operations[number]
         if before:
@@ -66,18 +65,15 @@ def _cuts(schema: Any, model: Any, graph: Any, owner: str, times: int, merged: b
         if options is None or not any(field.endswith("SubgraphIndex") for field in vars(options)):
             together = [*before, operator]
             key = tuple(_key(model, graph, o) for o in together) if before else _key(model, graph, operator)
-            yield Cut(name, operation, key, times, partial(_alone, schema, model, graph, together))
+            yield Cut(name, operation, key, partial(_alone, schema, model, graph, together))
             continue
         if operation.op != "loop":
             raise UnsupportedError("This .tflite file can't be timed by operator.", f"{name}: it has graphs inside that are no loop.")
-        count = turns(schema, model, graph, operator)
-        operation = replace(operation, inputs=carried(model, operator), detail=f"turns{count}")
-        yield Cut(name, operation, ("loop", str(operation)), times, partial(empty_loop, schema, model, graph, operator))
-        body, inner = model.subgraphs[options.bodySubgraphIndex], name.removesuffix("/part")
-        yield from _cuts(schema, model, body, inner, times * count, merged, own_operators(schema, model, operator))
+        operation = loop_of(schema, model, graph, operator)
+        yield Cut(name, operation, ("loop", str(operation)), partial(whole_loop, schema, model, graph, operator))
 
 
-def _names(graph: Any, owner: str) -> list[str]:
+def _names(graph: Any) -> list[str]:
     """Each operator's name: its first output's, or else that of the named operator that it serves with "/part" behind."""
     named = [_text(graph.tensors[o.outputs[0]].name) for o in graph.operators]
     reader: dict[int, int] = {}
@@ -87,7 +83,7 @@ def _names(graph: Any, owner: str) -> list[str]:
     for number in reversed(range(len(named))):
         if not named[number]:
             readers = [reader[int(i)] for i in graph.operators[number].outputs if int(i) in reader]
-            serves[number] = serves[readers[0]] if readers else owner
+            serves[number] = serves[readers[0]] if readers else ""
     return [name or (f"{base}/part" if base else "") for name, base in zip(named, serves, strict=True)]
 
 

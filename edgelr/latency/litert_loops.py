@@ -1,14 +1,16 @@
-"""Loops in a ``.tflite`` file: how often they turn, and the loop without the work in it."""
+"""Loops in a ``.tflite`` file: how often they turn, what they multiply, and each as a file of its own."""
 from __future__ import annotations
 
-from math import prod
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edgelr.errors import UnsupportedError
 from edgelr.latency.litert_file import moved, mover, pack
-from edgelr.latency.operation import Shape
+from edgelr.latency.litert_words import operation_of
+from edgelr.latency.loops import Turns
+from edgelr.latency.operation import Operation
 
 _UNTOLD = "This .tflite file can't be timed by operator."
 
@@ -36,72 +38,41 @@ def turns(schema: Any, model: Any, graph: Any, operator: Any) -> int:
     return count
 
 
-def own_operators(schema: Any, model: Any, operator: Any) -> list[Any]:
-    """Those of a WHILE's body that are the loop's own work: counting turns, and writing results into a variable that collects them.
-
-    For a WHILE that ``turns`` takes. A Scan of an ``.onnx`` does the same inside of its kernel.
-    """
-    _, body, _, step, _ = _parts(model, operator)
-    writers = [o for o in body.operators if _collects(schema, model, body, o)]
-    own, wanted = [step, *writers], {int(o.inputs[2]) for o in writers}  # places that they write to are worked out in the body
-    for other in reversed(body.operators):
-        if wanted.intersection(int(i) for i in other.outputs) and other not in own:
-            own.append(other)
-            wanted.update(int(i) for i in other.inputs)
-    return [o for o in body.operators if o in own]
-
-
-def _collects(schema: Any, model: Any, body: Any, operator: Any) -> bool:
-    if _code(model, operator) != schema.BuiltinOperator.DYNAMIC_UPDATE_SLICE:
-        return False
-    variable, rows = (int(i) for i in operator.inputs[:2])
-    handed = (variable, int(operator.outputs[0])) in zip(body.inputs, body.outputs, strict=False)
-    return handed and bool(body.tensors[rows].type == schema.TensorType.FLOAT32)
-
-
-def carried(model: Any, operator: Any) -> tuple[Shape, ...]:
-    """The shapes of what a turn takes and hands on, without the counter; for a WHILE that ``turns`` takes."""
+def loop_of(schema: Any, model: Any, graph: Any, operator: Any) -> Operation:
+    """A WHILE as one operation, with all that turns in it. Raises what ``turns`` raises, and UnsupportedError for a loop in a loop."""
+    count = turns(schema, model, graph, operator)
     _, body, _, _, place = _parts(model, operator)
+    inside = [operation_of(schema, model, body, o) for o in body.operators]
+    if any(o.op == "loop" for o in inside):
+        raise UnsupportedError(_UNTOLD, "there is a loop in a loop.")
+    products = [o for o in inside if o.op == "linear"]
     shapes = [body.tensors[int(i)].shape for n, i in enumerate(body.inputs) if n != place]
-    return tuple(() if shape is None else tuple(int(n) for n in shape) for shape in shapes)
+    taken = tuple(() if shape is None else tuple(int(n) for n in shape) for shape in shapes)
+    detail = str(Turns.of(count, ((o.inputs[0][-1], o.output[-1]) for o in products)))
+    numbers = products[0].numbers if products else "float"
+    return replace(operation_of(schema, model, graph, operator), numbers=numbers, inputs=taken, detail=detail)
 
 
-def empty_loop(schema: Any, model: Any, graph: Any, operator: Any) -> bytes:
-    """A file with the loop alone, of as many turns: they count, write zeros where results are collected, and hand the rest on."""
+def whole_loop(schema: Any, model: Any, graph: Any, operator: Any) -> bytes:
+    """A file with the loop alone, and all that turns in it; for a WHILE that ``loop_of`` takes."""
     alone = schema.ModelT()
     alone.version, alone.buffers, alone.subgraphs, alone.operatorCodes = 3, [schema.BufferT()], [], []
     graphs = [schema.SubGraphT() for _ in range(3)]
     condition, body, less, _, _ = _parts(model, operator)
-    own = own_operators(schema, model, operator)
-    made = {int(i) for o in own for i in o.outputs}
-    for inside, source, work in zip(graphs, (graph, condition, body), ([operator], [less], own), strict=True):
+    for inside, source, work in zip(graphs, (graph, condition, body), ([operator], [less], body.operators), strict=True):
         inside.tensors = []
         move = mover(model, source, alone, inside)
         inside.operators = [moved(model, alone, o, move) for o in work]
         if source is graph:
             inside.inputs = [i for i in inside.operators[0].inputs if inside.tensors[i].buffer == 0]
             inside.outputs = inside.operators[0].outputs
-        elif source is condition:
-            inside.inputs, inside.outputs = [move(int(i)) for i in source.inputs], inside.operators[0].outputs
         else:
-            inside.inputs = [move(int(i)) for i in source.inputs]
-            inside.outputs = [move(int(o if int(o) in made else i)) for i, o in zip(source.inputs, source.outputs, strict=True)]
-            for o in work:
-                if _collects(schema, model, body, o):
-                    _zeros(schema, alone, inside.tensors[move(int(o.inputs[1]))])
+            inside.inputs, inside.outputs = ([move(int(i)) for i in ends] for ends in (source.inputs, source.outputs))
     alone.subgraphs = graphs
     options = type(operator.builtinOptions)()
     options.condSubgraphIndex, options.bodySubgraphIndex = 1, 2
     graphs[0].operators[0].builtinOptions = options
     return pack(alone)
-
-
-def _zeros(schema: Any, alone: Any, tensor: Any) -> None:
-    """Store zeros for a tensor of float32."""
-    buffer = schema.BufferT()
-    buffer.data = np.zeros(4 * prod(int(n) for n in tensor.shape), np.uint8)
-    alone.buffers.append(buffer)
-    tensor.buffer = len(alone.buffers) - 1
 
 
 def _parts(model: Any, operator: Any) -> tuple[Any, Any, Any, Any, int]:

@@ -43,5 +43,5 @@ def litert_op_times(data: bytes, *, threads: int = 1, rounds: int = 50) -> OpTim
     calls = {name: us[name] for name in gauges}
     named: dict[str, float] = {}
     for cut in cuts:
-        named[cut.name] = named.get(cut.name, 0.0) + cut.times * own_us(us[cut.key], calls)
+        named[cut.name] = named.get(cut.name, 0.0) + own_us(us[cut.key], calls)
     return OpTimes("litert", threads, named, 0.0, us["whole"])

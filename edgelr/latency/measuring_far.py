@@ -51,5 +51,5 @@ def references(device: Device, format: Format, threads: int, numbers: Numbers, b
         for name, data in files.items():
             measured = device.measure({name: data}, runtime=RUNTIMES[format], threads=threads, rounds=20, min_seconds=0.5)
             whole[name].append(measured[name].median * 1e3 - median(calls))
-    return [Reference(median(whole[name]), [(c.operation, c.times, median(us[number[c.key]])) for c in each])
+    return [Reference(median(whole[name]), [(c.operation, median(us[number[c.key]])) for c in each])
             for name, each in cuts.items()]

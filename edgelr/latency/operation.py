@@ -4,7 +4,6 @@ The words of ``op``, the same for both formats; what there is no word for bears 
 
     conv depthwise conv_transpose           weights; kernel, stride, groups; detail "dilation2" (or "dilation2x1"), "-" else
     linear                                  weights; input [1, C], or [1, rows, C] for several rows, whatever the file's shape is
-                                            "near" inside a loop, where weights stay near from turn to turn
     matmul                                  of two activations; detail "-", or which is transposed first: "turn_a", "turn_b", "turn_ab"
     add sub mul div maximum minimum         of two activations (twice the same one: detail "twice"), or of one and a stored array, whose
                                             shape is the detail: "constant1", "constant1x1x1x64"
@@ -20,8 +19,9 @@ The words of ``op``, the same for both formats; what there is no word for bears 
     reshape resize_nearest resize_bilinear  told by their shapes
     quantize dequantize requantize          float to the grid, back, and from one grid to another
     lstm gru                                a whole recurrent layer; input [1, steps, features]
-    loop                                    a whole loop without the operations inside of it, which are told with the number of its turns;
-                                            detail "turns16"; inputs are what each turn takes: whole variables, or states and one row
+    loop                                    a loop over a recurrent layer's steps, with all that turns in it; inputs are what each turn
+                                            takes: whole variables, or states and one row; detail: how often it turns, and the products
+                                            of a turn as times, inputs and outputs: "turns16of4x128x512"
 
 ``numbers``: "int8" (on integers; quantize and dequantize too), "dynamic" (float in and out, int8 weights), "float". Work on shapes and
 places is "float" with the detail "index". What is the same work has the same key: an integer operation's saturation is its activation
@@ -36,7 +36,6 @@ from edgelr.errors import BadInputError
 from edgelr.vocabulary import Numbers
 
 Shape = tuple[int, ...]
-NEAR = "near"
 
 
 @dataclass(frozen=True, order=True)

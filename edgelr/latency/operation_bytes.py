@@ -4,7 +4,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from edgelr.latency.operation import NEAR, Operation
+from edgelr.latency.loops import Turns
+from edgelr.latency.operation import Operation
 from edgelr.vocabulary import Numbers
 
 _WEIGHT_BYTES: Mapping[Numbers, int] = {"int8": 1, "dynamic": 1, "float": 4}
@@ -25,6 +26,8 @@ def weight_bytes(operation: Operation) -> int:
         count = c_in * c_out
     elif o.op in _GATES:
         count = _GATES[o.op] * (c_in + c_out) * c_out
+    elif o.op == "loop":
+        count = sum(times * prod(sizes) for times, sizes in Turns.told(o.detail).products)
     return count * _WEIGHT_BYTES[o.numbers]
 
 
@@ -39,8 +42,8 @@ def moved_bytes(operation: Operation) -> int:
 
 
 def stays_near(operation: Operation) -> bool:
-    """Whether an operation finds all that it needs where others left it: one in a loop does, and one of hardly any weights.
+    """Whether an operation finds all that it needs where others left it: one of hardly any weights does.
 
     Measured cold, LiteRT's float depthwise convolutions of more than 3 MB of values took twice or half as long by what ran before them.
     """
-    return operation.detail == NEAR or operation.op == "depthwise" or not weight_bytes(operation)
+    return operation.op == "depthwise" or not weight_bytes(operation)

@@ -41,7 +41,7 @@ from edgelr.graph.ops import (
 from edgelr.graph.ops.base import Clamp
 from edgelr.graph.ops.gates import GateMatrix
 from edgelr.graph.ops.recurrent import Gru, Lstm, Recurrent
-from edgelr.latency.families import turns_of
+from edgelr.latency.loops import layer_of
 from edgelr.latency.operation import Operation, Shape
 from edgelr.latency.sample_raw import RAW, Raw, flat
 from edgelr.vocabulary import Format
@@ -181,23 +181,23 @@ def _recurrent(o: Operation, inputs: tuple[Shape, ...], y: Shape) -> Op:
 
 
 def _loop(o: Operation, format: Format) -> Made:
-    """A recurrent layer with this loop. Its variables in a .tflite: gates of all steps, the output of all if it is read, states."""
-    turns = turns_of(o)
-    gates, variables = (o.inputs[0], o.inputs[1:]) if format == "tflite" else (o.inputs[-1], o.inputs[:-1])
-    steps = gates[0] if format == "tflite" else turns
-    hidden, width = variables[-1][-1], gates[-1]
-    count = width // hidden if hidden else 0
-    if min(turns, steps) < 1 or count not in (3, 4):
-        raise ValueError("no LSTM and no GRU")
-    states = variables[2 - count :]  # an LSTM's two, a GRU's one
-    outputs, last = states[0][-1], len(variables) == len(states)
-    ih, zeros = GateMatrix((torch.randn(width, 8),)), torch.zeros(width)
-    # Only matrices that are small take several steps a turn, whatever the states' sizes are.
-    hh = GateMatrix((torch.randn(width, 1),), torch.randn(1, outputs)) if turns < steps else GateMatrix((torch.randn(width, outputs),))
-    if count == 3:
-        return Made(Gru(ih, hh, zeros, zeros, form="loop", last=last), ((steps, 8),))
-    hr = None if outputs == hidden else torch.randn(outputs, hidden)
-    return Made(Lstm(ih, hh, zeros, zeros, form="loop", last=last, hr=hr), ((steps, 8),))
+    """A recurrent layer with this loop."""
+    layer = layer_of(o)
+    if layer.format != format:
+        raise ValueError(f"a loop of another format than .{format}")
+    n, width, products = layer.hidden, layer.gates * layer.hidden, list(layer.products)
+    hr = None
+    if layer.outputs != n:
+        products.remove((n, layer.outputs))
+        hr = torch.randn(layer.outputs, n)
+    matrices = [torch.randn(b, a) / 8 for a, b in products]
+    hh = GateMatrix(tuple(matrices)) if len(matrices) == 1 else GateMatrix(tuple(matrices[1:]), matrices[0])
+    if (hh.rows, hh.inputs) != (width, layer.outputs):
+        raise ValueError("its products aren't those of its gates")
+    ih, zeros = GateMatrix((torch.randn(width, 8) / 8,)), torch.zeros(width)
+    if layer.gates == 3:
+        return Made(Gru(ih, hh, zeros, zeros, form="loop", last=layer.last), ((layer.steps, 8),))
+    return Made(Lstm(ih, hh, zeros, zeros, form="loop", last=layer.last, hr=hr), ((layer.steps, 8),))
 
 
 def _plain(op: Op) -> Callable[[Operation, tuple[Shape, ...], Shape], Op]:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import prod
 
 import torch
@@ -12,7 +11,7 @@ from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.graph import Graph, Node
 from edgelr.graph.ops import Conv, Gelu, LeakyRelu, Linear, Requantize, Reshape, Slice
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.operation import NEAR, Operation
+from edgelr.latency.operation import Operation
 from edgelr.latency.sample_ops import Made, make
 from edgelr.quantization import quantize
 from edgelr.vocabulary import Format, Kept
@@ -29,8 +28,6 @@ def sample(operation: Operation, format: Format, *, blocked: bool = False) -> by
 
     Raises UnsupportedError for operations that are not made alone: work on places, and what edgelr doesn't write in that format.
     """
-    if operation.detail == NEAR:
-        return sample(replace(operation, detail="-"), format, blocked=blocked)  # the file is the same: what is around it isn't
     if operation.detail == "index" or operation.activation in ("clip", "other"):
         raise _refused(operation, format)
     with torch.random.fork_rng(devices=[]):

@@ -10,7 +10,7 @@ from edgelr.latency.operation import Operation
 
 @dataclass(frozen=True)
 class Cut:
-    """One operation of a file: ``name`` is that in the file (the PyTorch module's, and a suffix), ``times`` how often it runs in a call.
+    """One operation of a file: ``name`` is that in the file (the PyTorch module's, and a suffix).
 
     Cuts of one file with equal ``key`` take the same time: their operations are equal, and so is what an ``Operation`` leaves out.
     """
@@ -18,7 +18,6 @@ class Cut:
     name: str
     operation: Operation
     key: Hashable
-    times: int = 1
     make: Callable[[], bytes] = field(default=bytes, repr=False, compare=False)
 
     @cached_property

@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import prod, sqrt
 
 from edgelr.latency.families import family_of
+from edgelr.latency.loops import layer_of
 from edgelr.latency.operation import Operation, Shape
 
 _SHARES = (0.06, 0.125, 0.19, 0.25, 0.375, 0.5, 0.625, 0.75)  # of full rank
@@ -28,6 +29,10 @@ def at_lower_rank(operation: Operation, step: int, shares: tuple[float, ...] = _
         for rank in _ranks(min(c_in, c_out), step, shares):
             yield replace(operation, output=(*operation.output[:-1], rank), activation="none")
             yield replace(operation, inputs=((*operation.inputs[0][:-1], rank),))
+    if operation.op == "loop":
+        layer = layer_of(operation)
+        for rank in _ranks(layer.outputs, step, shares):
+            yield layer.at_rank(rank).operation()
     if operation.op != "conv" or operation.groups != 1 or operation.detail != "-":
         return
     into, out, (k, m), stride = operation.inputs[0], operation.output, operation.kernel, operation.stride

@@ -12,7 +12,7 @@ from edgelr.errors import UnsupportedError
 from edgelr.latency.families import Family, family_of, work_of
 from edgelr.latency.gauges import CHAIN, gauge_files
 from edgelr.latency.grid import grid
-from edgelr.latency.operation import NEAR, Operation
+from edgelr.latency.operation import Operation
 from edgelr.latency.samples import sample
 from edgelr.vocabulary import Format, Numbers
 
@@ -46,16 +46,14 @@ def counted(
 ) -> dict[Operation, Vector]:
     """Events of each operation inside a network: what a call costs by itself is taken off. One that can't be made or run is left out.
 
-    Caches hold its inputs alone, but for what turns in a loop, which finds what the turn before left.
+    Caches hold its inputs alone.
     """
     call = call_events(format, core, environments, kept)
     found: dict[Operation, Vector] = {}
     for begin in range(0, len(operations), BATCH):
         files = dict(_files(operations[begin : begin + BATCH], format, tell))
-        for cold in (True, False):
-            some = {o: data for o, data in files.items() if (o.detail != NEAR) == cold}
-            for operation, raw in _events(some, format, core, environments, kept, tell, cold):
-                found[operation] = (raw - call).clip(min=0.0)
+        for operation, raw in _events(files, format, core, environments, kept, tell):
+            found[operation] = (raw - call).clip(min=0.0)
         tell(f"{core} {RUNTIME[format]}: {min(begin + BATCH, len(operations))} of {len(operations)}")
     return found
 
@@ -85,16 +83,15 @@ def _files(operations: Sequence[Operation], format: Format, tell: Callable[[str]
 
 
 def _events(
-    files: dict[Operation, bytes], format: Format, core: str, environments: Path, kept: Path, tell: Callable[[str], None],
-    cold: bool,
+    files: dict[Operation, bytes], format: Format, core: str, environments: Path, kept: Path, tell: Callable[[str], None]
 ) -> Iterator[tuple[Operation, Vector]]:
     try:
-        done = events([(str(o), data) for o, data in files.items()], core, RUNTIME[format], environments, kept, cold=cold)
+        done = events([(str(o), data) for o, data in files.items()], core, RUNTIME[format], environments, kept)
     except NotCountedError as error:
         for name, why in error.reasons.items():
             tell(f"left out: {name}: {why}")
         left = {o: data for o, data in files.items() if str(o) not in error.reasons}
-        yield from _events(left, format, core, environments, kept, tell, cold)
+        yield from _events(left, format, core, environments, kept, tell)
         return
     for operation, found in zip(files, done, strict=True):
         yield operation, features(found)

@@ -19,6 +19,11 @@ STEPS = 5  # of one turn of the loop, at most: a turn copies the whole output on
 CACHED = 2 << 20  # bytes of recurrent matrices above which a turn has one step: XNNPACK packs them for each step, and reads each pack
 
 
+def steps_of_turn(time: int, matrix_bytes: int) -> int:
+    """How many of ``time`` steps a turn of the loop takes, with recurrent matrices of ``matrix_bytes``."""
+    return max(n for n in range(1, STEPS + 1) if time % n == 0) if matrix_bytes <= CACHED else 1
+
+
 def write(w: TfliteSpeller, node: NodeLike, op: RecurrentLayer) -> None:
     """Write the layer as its form and its numbers ask. Raises UnsupportedError where convolutions hold the sequence channels last."""
     if w.order(node.inputs[0]) != [0, 1, 2] or w.order(node.name) != [0, 1, 2]:
@@ -74,8 +79,7 @@ class _Loop:
         self.w, self.node, self.op = w, node, op
         self.dynamic = w.numbers(node.name) == "dynamic"
         self.time = w.torch_shape(node.inputs[0])[0]
-        size = sum(m.numel() for m in op.hh.parts()) * (1 if self.dynamic else 4)
-        self.steps = max(n for n in range(1, STEPS + 1) if self.time % n == 0) if size <= CACHED else 1
+        self.steps = steps_of_turn(self.time, sum(m.numel() for m in op.hh.parts()) * (1 if self.dynamic else 4))
         self.hr: Tensor | None = op.projection
         order = LOOP_ORDER[op.kind]
         self.ih, self.hh = op.ih.reordered(order), op.hh.reordered(order)
