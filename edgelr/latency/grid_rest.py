@@ -1,7 +1,8 @@
 """The general grid's operations beside convolutions and linear layers: recurrent ones, products, and what costs by the element."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 
 from edgelr.latency.loops import Layer
 from edgelr.latency.operation import Operation, Shape
@@ -26,28 +27,29 @@ _MOST_MACS = 80e6
 
 
 def loops(format: Format, numbers: Numbers) -> Iterator[Operation]:
-    """Recurrent layers' loops over their steps, dense and at a quarter and a half of full rank."""
-    if numbers == "int8":
-        return
-    for state in _STATES:
-        for steps in _STEPS:
-            ranks = (0, state // 4, state // 2) if steps in _SHORT else (0,)
-            yield from _layers(Layer(format, numbers, 4, steps, state, state, False, ((state, 4 * state),)), ranks)
-        for steps in _SHORT:
-            yield from _layers(Layer(format, numbers, 3, steps, state, state, False, ((state, 3 * state),)), (0, state // 4))
-            if format == "tflite":
-                yield from _layers(Layer(format, numbers, 4, steps, state, state, True, ((state, 4 * state),)), (0, state // 4))
+    """Recurrent layers' loops over their steps, dense and with factors of several ranks."""
+    every = _layers(format, numbers) if numbers != "int8" else ()
+    yield from (layer.operation() for layer in every if layer.steps * sum(a * b for a, b in layer.products) <= _MOST_MACS)
     if format == "onnx" and numbers == "float":
         for state in _STATES:
             for steps in _SHORT:
                 yield Operation("transpose", "float", ((1, steps, 4 * state),), (steps, 1, 4 * state), detail="perm102")
 
 
-def _layers(dense: Layer, ranks: Iterable[int]) -> Iterator[Operation]:
-    for rank in ranks:
-        layer = dense.at_rank(rank) if rank else dense
-        if layer.steps * sum(a * b for a, b in layer.products) <= _MOST_MACS:
-            yield layer.operation()
+def _layers(format: Format, numbers: Numbers) -> Iterator[Layer]:
+    for state in _STATES:
+        for steps in _STEPS:
+            lstm = Layer(format, numbers, 4, steps, state, state, False, ((state, 4 * state),))
+            yield lstm
+            if steps not in _SHORT:
+                continue
+            yield from (lstm.at_rank(rank) for rank in (state // 8, state // 4, state // 2))
+            yield lstm.at_rank(state // 8, per_gate=True)
+            gru = replace(lstm, gates=3, products=((state, 3 * state),))
+            yield from (gru, gru.at_rank(state // 4), gru.at_rank(state // 8, per_gate=True))
+            if format == "tflite":  # an .onnx gives out every step in any case
+                last = replace(lstm, last=True)
+                yield from (last, last.at_rank(state // 4))
 
 
 _HEADS = ((1, 16, 16), (3, 50, 64), (6, 65, 32), (12, 17, 64), (3, 100, 64),

@@ -78,10 +78,16 @@ class Layer:
         turns = Turns.of(self.steps // unrolled, self.products * unrolled)
         return Operation("loop", self.numbers, inputs, output, detail=str(turns))
 
-    def at_rank(self, rank: int) -> Layer:
-        """With one factor before all gates; a layer that is factorised already or projected stays as it is."""
-        whole = (self.outputs, self.gates * self.hidden)
-        return replace(self, products=((whole[0], rank), (rank, whole[1]))) if self.products == (whole,) else self
+    @property
+    def dense(self) -> bool:
+        """Whether its gates are one matrix, and all that it multiplies by."""
+        return self.products == ((self.outputs, self.gates * self.hidden),)
+
+    def at_rank(self, rank: int, *, per_gate: bool = False) -> Layer:
+        """A dense layer with a factor of ``rank`` before all gates, or before each."""
+        if per_gate:
+            return replace(self, products=((self.outputs, self.gates * rank), *((rank, self.hidden),) * self.gates))
+        return replace(self, products=((self.outputs, rank), (rank, self.gates * self.hidden)))
 
 
 def layer_of(operation: Operation) -> Layer:

@@ -12,11 +12,11 @@ from edgelr.latency.far import Far, Reference, far_us_per_kb, reference_files
 from edgelr.latency.machine import RUNTIMES
 from edgelr.vocabulary import Format, Numbers
 
-PROCESSES = 3
+PROCESSES = 5
 
 
 def measure_far(device: Device, format: Format, threads: int, numbers: Iterable[Numbers], *, blocked: bool = False) -> Far:
-    """From networks measured whole and operation by operation there; about 25 s for each of ``numbers`` on a fast machine.
+    """From networks measured whole and operation by operation there; about 40 s for each of ``numbers`` on a fast machine.
 
     Dynamic operations, which are linear layers, go by what int8 ones take. Raises what the device's ``measure`` and ``rows`` raise.
     """

@@ -30,9 +30,7 @@ def at_lower_rank(operation: Operation, step: int, shares: tuple[float, ...] = _
             yield replace(operation, output=(*operation.output[:-1], rank), activation="none")
             yield replace(operation, inputs=((*operation.inputs[0][:-1], rank),))
     if operation.op == "loop":
-        layer = layer_of(operation)
-        for rank in _ranks(layer.outputs, step, shares):
-            yield layer.at_rank(rank).operation()
+        yield from _loops(operation, step, shares)
     if operation.op != "conv" or operation.groups != 1 or operation.detail != "-":
         return
     into, out, (k, m), stride = operation.inputs[0], operation.output, operation.kernel, operation.stride
@@ -48,6 +46,16 @@ def at_lower_rank(operation: Operation, step: int, shares: tuple[float, ...] = _
         first = (1, into[1], width, into[3])
         yield replace(operation, inputs=(first,), output=between, kernel=(k, 1), stride=(stride[0], 1), activation="none")
         yield replace(operation, inputs=(padded,), kernel=(1, m), stride=(1, stride[1]))
+
+
+def _loops(operation: Operation, step: int, shares: tuple[float, ...]) -> Iterator[Operation]:
+    """A dense recurrent layer's loop with factors before all gates; there is none for other loops."""
+    try:
+        layer = layer_of(operation)
+    except ValueError:
+        return
+    if layer.dense:
+        yield from (layer.at_rank(rank).operation() for rank in _ranks(layer.outputs, step, shares))
 
 
 def between(a: Operation, b: Operation, step: int) -> Operation | None:

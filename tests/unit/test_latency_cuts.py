@@ -1,35 +1,22 @@
-"""Operations of written files: their names, their keys and how often they run, the same in both formats."""
+"""Operations of written files: their names and their keys, the same in both formats."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
+from cut_sample import cuts, written
 from export_sample import sample, sample_1d
 from torch import Tensor, nn
 
 from edgelr.devices import open_session
-from edgelr.devices.harness.runtimes import LiteRT, Ort
 from edgelr.errors import BadInputError
 from edgelr.export import onnx_bytes, tflite_bytes
-from edgelr.graph import capture
-from edgelr.graph.ops.recurrent import Recurrent
-from edgelr.graph.recurrent import trimmed
 from edgelr.latency.cut import Cut, cut_operators
-from edgelr.latency.families import turns_of
-from edgelr.latency.file_price import file_price
 from edgelr.latency.gauges import CHAIN, own_us
-from edgelr.latency.op_times import OpTimes
-from edgelr.latency.operation import NEAR, Operation
-from edgelr.latency.pricer import Pricer
-from edgelr.latency.prices import layer_us
-from edgelr.latency.table import Head, Row, Table
-from edgelr.quantization import quantize
-from edgelr.vocabulary import Format, Kept
+from edgelr.latency.operation import Operation
+from edgelr.vocabulary import Format
 
 LAYERS = [
     "stem conv int8 1x4x4x3 1x4x4x8 3x3 1x1 1 none -",
@@ -40,40 +27,6 @@ LAYERS = [
     "max_pool2d maxpool int8 1x4x4x12 1x2x2x12 2x2 2x2 1 none -",
     "head linear int8 1x48 1x5 1x1 1x1 1 none -",
 ]
-
-
-class Sequence(nn.Module):
-    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU], state: int = 16, every: bool = True) -> None:
-        super().__init__()
-        self.rnn, self.head, self.every = kind(10, state, batch_first=True), nn.Linear(state, 4), every
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.rnn(x)[0]
-        result: Tensor = self.head(y if self.every else y[:, -1])
-        return result
-
-
-def loop_of(data: bytes, format: Format) -> Cut:
-    (loop,) = [c for c in cuts(data, format) if c.operation.op == "loop"]
-    return loop
-
-
-def cuts(data: bytes, format: Format) -> list[Cut]:
-    found = list(cut_operators(data, format))
-    assert [Operation.parse(str(c.operation)) for c in found] == [c.operation for c in found]
-    return found
-
-
-def written(
-    net: nn.Module, shape: tuple[int, ...], format: Format, numbers: str = "int8", form: str = "fused", reverse: bool = False
-) -> bytes:
-    torch.manual_seed(0)
-    graph = trimmed(capture(net.eval(), shape))
-    recurrent = {n.name: n.op for n in graph.nodes if isinstance(n.op, Recurrent)}
-    graph = graph.with_ops({name: replace(op, form=form, reverse=reverse) for name, op in recurrent.items()})  # type: ignore[arg-type]
-    kept = None if numbers == "int8" else {n.name: Kept(numbers, "choice", "") for n in graph.nodes}  # type: ignore[arg-type]
-    q = quantize(graph, dict.fromkeys(graph.shapes, (-4.0, 4.0)), kept)
-    return tflite_bytes(q) if format == "tflite" else onnx_bytes(q)
 
 
 @cache
@@ -128,90 +81,6 @@ def test_onnx_runtime_adds_a_shortcut_inside_of_its_float_convolution() -> None:
     found = cuts(written(Block(), (4, 8, 8), "onnx", "float"), "onnx")
     told = [(c.name, c.operation.op, len(c.operation.inputs), c.operation.activation) for c in found]
     assert told == [("a", "conv", 1, "none"), ("b", "conv", 1, "relu")]
-
-
-@pytest.mark.parametrize(("format", "turns"), [("tflite", 4), ("onnx", 20)])
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
-@pytest.mark.parametrize("numbers", ["float", "dynamic", "int8"])
-def test_a_loop_counts_as_often_as_it_turns_and_all_of_it_belongs_to_its_layer(
-    format: Format, turns: int, kind: type[nn.LSTM] | type[nn.GRU], numbers: str
-) -> None:
-    found = cuts(written(Sequence(kind), (20, 10), format, numbers, "loop"), format)
-    gates = 4 if kind is nn.LSTM else 3
-    (loop,) = [c for c in found if c.operation.op == "loop"]
-    assert (loop.times, loop.operation.detail) == (1, f"turns{turns}")
-    assert {c.times for c in found} == {1, turns}
-    step = f"linear {'float' if numbers == 'int8' else numbers} 1x16 1x{gates * 16} 1x1 1x1 1 none {NEAR}"
-    assert sum(c.times for c in found if str(c.operation) == step) == 20
-    assert numbers == "int8" or {c.name.partition("/")[0] for c in found} <= {"rnn", "head"}
-    assert {c.name.partition("/")[0] for c in found if c.times > 1} == {"rnn"}
-    for cut in found:
-        if format == "onnx":
-            onnxruntime.InferenceSession(cut.data, providers=["CPUExecutionProvider"])
-        assert cut.data
-
-
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("steps", [7, 20])
-def test_a_loops_own_file_turns_as_often_as_the_loop_and_does_no_work(
-    kind: type[nn.LSTM] | type[nn.GRU], reverse: bool, steps: int
-) -> None:
-    """In a .tflite the counter comes back as where it ended; in an .onnx each turn gives the state out."""
-    files = {f: loop_of(written(Sequence(kind), (steps, 10), f, "float", "loop", reverse), f) for f in ("tflite", "onnx")}  # type: ignore[arg-type]
-    rng = np.random.default_rng(0)
-    given = [rng.random(shape, np.float32) for shape in files["tflite"].operation.inputs[:2]]
-    counter, gates, every, *states = LiteRT(files["tflite"].data, 1).run(given)
-    assert counter.item() == (-(steps // turns_of(files["tflite"].operation)) if reverse else steps)
-    assert np.array_equal(gates, given[0]) and not every.any() and not np.concatenate(states).any()
-    *shapes, row = files["onnx"].operation.inputs
-    turns = turns_of(files["onnx"].operation)
-    begun = rng.random(shapes[0], np.float32)  # of all states: ONNX Runtime makes them one
-    *ended, results = Ort(files["onnx"].data, 1).run([begun, rng.random((turns, *row), np.float32)])
-    assert results.shape == (steps, 1, 16) and all(np.array_equal(state, begun) for state in (*ended, *results))
-    assert len(ended) == len(shapes)
-
-
-@pytest.mark.parametrize("format", ["tflite", "onnx"])
-def test_what_a_loop_does_itself_is_in_its_own_cut_alone(format: Format) -> None:
-    """Counting, and gathering the output of every step."""
-    inside = [c.operation for c in cuts(written(Sequence(nn.LSTM), (20, 10), format, "float", "loop"), format) if c.times > 1]
-    assert not {"dynamic_update_slice", "identity"} & {o.op for o in inside}
-    assert all(o.detail != "index" for o in inside)
-
-
-def test_loops_that_take_another_time_have_another_key() -> None:
-    def key(kind: type[nn.LSTM] | type[nn.GRU], steps: int, state: int, format: Format, numbers: str = "float", every: bool = True) -> str:
-        net = Sequence(kind, state, every)
-        return str(loop_of(written(net, (steps, 10), format, numbers, "loop"), format).operation)
-
-    assert key(nn.LSTM, 20, 16, "tflite") == "loop float 20x64,20x16,1x16,1x16 1 1x1 1x1 1 none turns4"
-    assert key(nn.LSTM, 20, 16, "tflite", every=False) == "loop float 20x64,1x16,1x16 1 1x1 1x1 1 none turns4"
-    assert key(nn.GRU, 7, 16, "tflite") == "loop float 7x48,7x16,1x16 1 1x1 1x1 1 none turns7"
-    assert key(nn.LSTM, 8, 400, "tflite").endswith(" turns8")  # one step a turn, for its matrices are large
-    assert key(nn.LSTM, 8, 400, "tflite", "dynamic").endswith(" turns2")
-    assert key(nn.LSTM, 20, 16, "onnx") == "loop float 1x16,1x16,1x64 1x16 1x1 1x1 1 none turns20"
-    assert key(nn.GRU, 20, 16, "onnx") == "loop float 1x16,1x48 1x16 1x1 1x1 1 none turns20"
-
-
-def test_prices_add_up_by_operation_and_turn() -> None:
-    head = Head("here", "litert", "1", "core", 1, "measured", "here", "2026-01-01", 0.1, "a test", call_us=7.0)
-    data = written(Sequence(nn.GRU), (20, 10), "tflite", "float", "loop")
-    found = cuts(data, "tflite")
-    table = Table(head, {c.operation: Row(c.operation, 2.0) for c in found})
-    price = file_price(data, "tflite", Pricer(table))
-    assert set(price.basis.values()) == {"row"}
-    counted = [c for c in found if c.operation.detail != "index" and c.operation.op != "fill"]
-    assert price.times.whole_us == pytest.approx(price.times.sum_us) == pytest.approx(7.0 + 2.0 * sum(c.times for c in counted))
-    assert layer_us(price.times, "rnn") + layer_us(price.times, "head") == pytest.approx(price.times.whole_us - 7.0)
-    assert isinstance(price.times, OpTimes)
-
-
-def test_a_loops_row_is_the_whole_loop_and_counts_once() -> None:
-    head = Head("here", "litert", "1", "core", 1, "measured", "here", "2026-01-01", 0.1, "a test", call_us=7.0)
-    data = written(Sequence(nn.LSTM), (20, 10), "tflite", "float", "loop")
-    rows = {c.operation: Row(c.operation, 100.0 if c.operation.op == "loop" else 0.0) for c in cuts(data, "tflite")}
-    assert file_price(data, "tflite", Pricer(Table(head, rows))).times.whole_us == pytest.approx(107.0)
 
 
 class Between(nn.Module):

@@ -36,7 +36,7 @@ def test_bytes_of_weights_and_values(line: str, weights: int, values: int) -> No
 @pytest.mark.parametrize(("line", "near"), [
     ("conv int8 1x8x8x16 1x8x8x32 3x3 1x1 1 none -", False),
     ("linear float 1x64 1x256 1x1 1x1 1 none -", False),
-    ("linear float 1x64 1x256 1x1 1x1 1 none near", True),
+    ("loop float 1x16,1x16,1x64 1x16 1x1 1x1 1 none turns20of1x16x64", True),
     ("depthwise float 1x64x64x208 1x31x31x208 3x3 2x2 208 none -", True),
     ("add float 1x64,1x64 1x64 1x1 1x1 1 none -", True),
 ])  # fmt: skip
@@ -56,10 +56,10 @@ def test_it_is_found_from_whole_networks() -> None:
     far = Far({"int8": (0.02, 0.005)})
     heavy = Operation.parse("conv int8 1x7x7x256 1x7x7x256 3x3 1x1 1 none -")
     tall = Operation.parse("conv int8 1x64x64x64 1x64x64x256 1x1 1x1 1 none -")
-    rows = [[(heavy, 1, 90.0) for _ in range(8)], [(tall, 1, 120.0) for _ in range(80)]]
-    references = [Reference(sum(n * (us + far.us(o, far_shares(o for o, _, _ in r))) for o, n, us in r), r) for r in rows]
+    rows = [[(heavy, 90.0) for _ in range(8)], [(tall, 120.0) for _ in range(80)]]
+    references = [Reference(sum(us + far.us(o, far_shares(o for o, _ in r)) for o, us in r), r) for r in rows]
     assert far_us_per_kb(references) == pytest.approx((0.02, 0.005), rel=1e-6)
-    assert far_us_per_kb([Reference(80.0, [(heavy, 1, 90.0)])]) == (0.0, 0.0)
+    assert far_us_per_kb([Reference(80.0, [(heavy, 90.0)])]) == (0.0, 0.0)
 
 
 def test_what_stands_between_weighted_operations_finds_its_values_near() -> None:

@@ -10,6 +10,7 @@ from latency_sample import HEAD, STEP, add, conv, grid, table, us
 
 from edgelr.errors import BadInputError
 from edgelr.latency.families import family_of, place_of, work_of
+from edgelr.latency.loops import Layer
 from edgelr.latency.operation import Operation
 from edgelr.latency.pricer import UNLIKE_ERROR, Pricer
 from edgelr.latency.table import Row, Table
@@ -50,17 +51,18 @@ def test_channels_off_the_step_are_as_much_dearer_as_rows_off_it_nearby_say() ->
     assert Pricer(table(grid())).price(conv(24, 64, 5)).us == pytest.approx(step, rel=0.05)  # nothing known of it
 
 
-def test_loops_are_priced_by_their_turns_and_by_what_a_turn_takes() -> None:
-    def loop(turns: int, state: int) -> Operation:
-        return Operation("loop", "float", ((1, state), (1, state), (1, 4 * state)), (1, state), detail=f"turns{turns}")
+def test_loops_are_priced_by_their_steps_and_by_what_a_step_does() -> None:
+    def loop(steps: int, state: int) -> Operation:
+        return Layer("onnx", "float", 4, steps, state, state, False, ((state, 4 * state),)).operation()
 
     def takes(o: Operation) -> float:
-        turns, elements = place_of(o)
-        return 5.0 + turns * (0.5 + 1e-5 * elements)
+        steps, elements, state, multiplied = place_of(o)
+        return 5.0 + steps * (0.5 + 0.01 * state + 1e-4 * multiplied) + 1e-4 * elements
 
-    rows = [loop(turns, state) for turns in (4, 16, 32) for state in (32, 64, 128, 256)]
+    rows = [loop(steps, state) for steps in (4, 16, 32) for state in (32, 64, 128, 256)]
     pricer = Pricer(Table(HEAD, {o: Row(o, takes(o), 0.01, 50) for o in rows}))
-    assert [str(f) for f in pricer.families] == ["loop float"] and pricer.families[0].sizes == ("turns", "elements")
+    assert [str(f) for f in pricer.families] == ["loop gates4of1 float"]
+    assert pricer.families[0].sizes == ("steps", "elements", "state", "multiplications")
     between = pricer.price(loop(12, 100))
     assert between.basis == "between" and between.us == pytest.approx(takes(loop(12, 100)), rel=0.05)
     assert pricer.price(loop(200, 100)).basis == "beyond"

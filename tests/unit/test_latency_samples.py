@@ -5,11 +5,11 @@ import pytest
 
 from edgelr.errors import UnsupportedError
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.families import turns_of
 from edgelr.latency.grid import grid
+from edgelr.latency.loops import layer_of
 from edgelr.latency.operation import Operation
 from edgelr.latency.samples import sample
-from edgelr.vocabulary import Format
+from edgelr.vocabulary import Format, Numbers
 
 BOTH = """
 conv int8 1x8x8x16 1x8x8x32 3x3 1x1 1 none -
@@ -69,16 +69,14 @@ ONE: dict[Format, list[str]] = {
                "gelu int8 1x49x64 1x49x64 1x1 1x1 1 none -", "mean float 1x49x16 1x49x1 1x1 1x1 1 none axes2",
                "rsqrt float 1x49x1 1x49x1 1x1 1x1 1 none -", "conv int8 1x1x10x3 1x1x8x4 1x3 1x1 1 none -",
                "conv_transpose int8 1x4x4x8 1x8x8x8 2x2 2x2 1 none -", "reverse float 1x20x64 1x20x64 1x1 1x1 1 none axis1",
-               "maximum float 1x8x8x16 1x8x8x16 1x1 1x1 1 none constant1", "loop float 20x64,20x16,1x16,1x16 1 1x1 1x1 1 none turns4",
-               "loop float 7x64,1x16,1x16 1 1x1 1x1 1 none turns7", "loop float 20x48,20x16,1x16 1 1x1 1x1 1 none turns4",
-               "loop float 20x48,1x16 1 1x1 1x1 1 none turns4", "loop float 20x64,20x8,1x8,1x16 1 1x1 1x1 1 none turns4",
-               "loop float 8x2048,8x512,1x512,1x512 1 1x1 1x1 1 none turns8",
-               "loop float 8x2048,8x512,1x512,1x512 1 1x1 1x1 1 none turns2"],
+               "maximum float 1x8x8x16 1x8x8x16 1x1 1x1 1 none constant1",
+               "loop float 20x64,20x16,1x16,1x16 1 1x1 1x1 1 none turns4of5x16x64",
+               "loop dynamic 20x48,1x16 1 1x1 1x1 1 none turns4of5x16x8+5x8x48"],
     "onnx": ["sigmoid int8 1x1x1x16 1x1x1x16 1x1 1x1 1 none -", "biasgelu float 1x50x64 1x50x64 1x1 1x1 1 none -",
              "gru float 1x20x16 1x20x32 1x1 1x1 1 none -", "layer_norm float 1x49x16 1x49x16 1x1 1x1 1 none axes2",
              "conv int8 1x10x3 1x8x4 1x3 1x1 1 none -", "conv float 1x10x3 1x8x4 1x3 1x1 1 none -",
-             "loop float 1x16,1x16,1x64 1x16 1x1 1x1 1 none turns20", "loop float 1x16,1x48 1x16 1x1 1x1 1 none turns7",
-             "loop float 1x8,1x16,1x64 1x8 1x1 1x1 1 none turns20",
+             "loop float 1x16,1x16,1x64 1x16 1x1 1x1 1 none turns20of1x16x64",
+             "loop dynamic 1x16,1x48 1x16 1x1 1x1 1 none turns7of1x16x48",
              "identity float 1x64 1x64 1x1 1x1 1 none -", "clip float 1x8x8x16 1x8x8x16 1x1 1x1 1 none -"],
 }  # fmt: skip
 CASES = [(f, line) for f in ("tflite", "onnx") for line in (*BOTH, *ONE[f])]  # type: ignore[index]
@@ -93,9 +91,10 @@ def test_a_sample_holds_its_operation_alone_and_is_the_same_each_time(format: Fo
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
-def test_every_loop_of_the_grid_can_be_made(format: Format) -> None:
-    loops = [o for o in grid(format, "float") if o.op == "loop"]
-    assert len({turns_of(o) for o in loops}) >= 3
+@pytest.mark.parametrize("numbers", ["float", "dynamic"])
+def test_every_loop_of_the_grid_can_be_made(format: Format, numbers: Numbers) -> None:
+    loops = [o for o in grid(format, numbers) if o.op == "loop" and layer_of(o).hidden <= 128]
+    assert len({(layer_of(o).steps, layer_of(o).gates, layer_of(o).last, layer_of(o).products) for o in loops}) == len(loops) > 30
     assert [[c.operation for c in cut_operators(sample(o, format), format)] for o in loops] == [[o] for o in loops]
 
 
@@ -118,7 +117,9 @@ def test_blocked_samples_tell_the_channels_that_were_asked_for(channels: int) ->
 
 @pytest.mark.parametrize(("format", "line"), [
     ("onnx", "conv_transpose int8 1x4x4x8 1x8x8x8 2x2 2x2 1 none -"), ("onnx", "gelu int8 1x49x64 1x49x64 1x1 1x1 1 none -"),
-    ("tflite", "loop float 20x64,20x16,1x16,1x16 1 1x1 1x1 1 none turns20"), ("onnx", "loop float 1x16,1x16,1x64 1x16 1x1 1x1 1 none -"),
+    ("tflite", "loop float 20x64,20x16,1x16,1x16 1 1x1 1x1 1 none turns20of1x16x64"),
+    ("onnx", "loop float 1x16,1x16,1x64 1x16 1x1 1x1 1 none -"), ("onnx", "loop float 1x16,1x16,1x64 1x16 1x1 1x1 1 none turns4of1x8x64"),
+    ("tflite", "loop float 1x16,1x16,1x64 1x16 1x1 1x1 1 none turns20of1x16x64"),
     ("tflite", "gru float 1x20x16 1x20x32 1x1 1x1 1 none -"), ("tflite", "add float 1 1 1x1 1x1 1 none index"),
     ("tflite", "conv float 1x8x8x16 1x8x8x32 3x3 1x1 1 clip -"), ("onnx", "dance int8 1x4 1x4 1x1 1x1 1 none -"),
     ("tflite", "conv int8 1x8x8x16 1x99x8x32 3x3 1x1 1 none wobbly"), ("onnx", "concat int8 1x8x8x16 1x8x8x24 1x1 1x1 1 none -"),
