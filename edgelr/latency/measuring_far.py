@@ -8,7 +8,7 @@ from statistics import median
 from edgelr.devices import Device
 from edgelr.latency.alone import times_alone
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.far import Far, Reference, far_us_per_kb, reference_files
+from edgelr.latency.far import Far, Reference, Shares, far_us_per_kb, reference_files
 from edgelr.latency.machine import RUNTIMES
 from edgelr.vocabulary import Format, Numbers
 
@@ -20,7 +20,7 @@ def measure_far(device: Device, format: Format, threads: int, numbers: Iterable[
 
     Dynamic operations, which are linear layers, go by what int8 ones take. Raises what the device's ``measure`` and ``rows`` raise.
     """
-    found: dict[str, tuple[float, float]] = {}
+    found: dict[str, Shares] = {}
     for n in numbers:
         if n != "dynamic":
             found[n] = far_us_per_kb(references(device, format, threads, n, blocked))
