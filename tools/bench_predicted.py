@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from statistics import median
@@ -38,13 +38,15 @@ from edgelr.latency.operation import Operation
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.reorders import reorders
 from edgelr.latency.row_source import DeviceRows
-from edgelr.latency.table import Head, Table
+from edgelr.latency.table import Table
 from edgelr.latency.table_file import dumps, loads
 from edgelr.models.survey import survey
+from edgelr.pipeline.building_tables import head_of
 from edgelr.pipeline.files import draft
 from edgelr.pipeline.precision import Form, Precision
 from edgelr.pipeline.recapture import graph_of as recaptured
 from edgelr.pipeline.source import inspect
+from edgelr.pipeline.table_devices import own_layouts
 from edgelr.vocabulary import Choice, Format, Layer, Numbers, Plan
 
 SHARES = (1.0, 0.5, 0.25)
@@ -102,17 +104,14 @@ def graph_of(net: Net, share: float) -> Graph:
 
 def built(device: Device, format: Format, file: Path, minutes: float, quick: bool) -> Table:
     """This machine's table of the general grid, with what was measured before; float and integers, each with its dynamic rows."""
-    runtime = RUNTIMES[format]
     known = loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    told = device.describe(runtime)
-    own_layouts = format == "onnx" and told.machine in ("x86_64", "AMD64")
-    source = DeviceRows(device, format, 1, blocked=own_layouts)
-    step = load_target("host").rank_steps[runtime]
-    far = measure_far(device, format, 1, NUMBERS, blocked=own_layouts)
-    head = Head("host", runtime, told.runtimes[runtime], told.core, 1, "measured", told.name, "2026-01-01", 1.0, "not known yet",
-                conditions=far.conditions(), steps=dict.fromkeys(("int8", "dynamic", "float"), step))
+    target, told = load_target("host"), device.describe(RUNTIMES[format])
+    blocked = own_layouts(told, format)
+    source = DeviceRows(device, format, target.threads, blocked=blocked)
+    far = measure_far(device, format, target.threads, NUMBERS, blocked=blocked)
+    head = replace(head_of(target, told, format), conditions=far.conditions())
     wanted: list[Operation] = [o for n in (*NUMBERS, "dynamic") for o in grid(format, n)]
-    wanted += reorders() if own_layouts else ()
+    wanted += reorders() if blocked else ()
 
     def save(made: Table) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

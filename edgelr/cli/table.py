@@ -41,7 +41,7 @@ def build(
     quiet: o.Quiet = False,
 ) -> None:
     """Measure operations on an attached device. Goes on where an earlier run ended: only missing rows are measured."""
-    from edgelr.pipeline.tables import build_tables
+    from edgelr.pipeline.building_tables import build_tables
 
     settings = o.settings(model=model, input=input, weights=weights, target=target, strict=strict)
     with stdout_kept():
@@ -75,7 +75,7 @@ def verify(
     quiet: o.Quiet = False,
 ) -> None:
     """Measure rows drawn at random again; ends with code 7 where the table no longer holds."""
-    from edgelr.pipeline.tables import verify_table
+    from edgelr.pipeline.checking_tables import verify_table
 
     with stdout_kept():
         done = verify_table(target, runtime=runtime, path=table, rows=rows, seed=seed, tell=teller(quiet))
@@ -162,7 +162,7 @@ def calibrate(
     json: o.Json = False,
 ) -> None:
     """Refit a target's table to three to five files measured on your own board; written to your own folder."""
-    from edgelr.pipeline.tables import calibrate_tables
+    from edgelr.pipeline.checking_tables import calibrate_tables
 
     done = calibrate_tables(target, [_measured(text) for text in measured or ()], board=board, path=table, out=out)
     if json:

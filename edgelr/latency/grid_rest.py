@@ -87,9 +87,11 @@ def others(format: Format, numbers: Numbers) -> Iterator[Operation]:
     if format == "onnx" and numbers == "int8":
         for side in (32, 96, 128, 224):
             yield Operation("transpose", "int8", ((1, 3, side, side),), (1, side, side, 3), detail="perm0231")
-    for side, c in _IMAGES[2:]:
+    for side, c in (*_IMAGES[2:], (28, 16), (56, 24), (112, 16), (7, 960)):
         image = (1, side, side, c)
         yield Operation("mul", numbers, ((1, 1, 1, c), image), image)
+    for side, c in _IMAGES[2:]:
+        image = (1, side, side, c)
         yield Operation("mean", numbers, (image,), (1, 1, 1, c), detail="axes1x2")
         yield Operation("reshape", numbers, (image,), (1, side * side, c))
         if side % 2 == 0:

@@ -11,6 +11,7 @@ from edgelr.vocabulary import Format, Numbers
 
 SIDES = (4, 7, 8, 10, 14, 16, 20, 28, 32, 40, 56, 80, 112)
 CHANNELS = (8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 2048)
+_ODD_CHANNELS, _ODD_SIDES = (40, 72, 120, 200), (10, 28)  # depthwise ones off a step of 16, as MobileNetV3 and EfficientNet have
 ROWS = (4, 10, 16, 32, 49, 64, 100, 128, 197, 256, 400)
 STAIRS = (8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128)  # output channels that show a kernel's step
 _FEW_MACS, _EVERY = 10e6, 4  # of the operations above so many multiplications, one in four is taken: they cost the most to measure
@@ -105,7 +106,8 @@ def depthwise(format: Format, numbers: Numbers) -> Iterator[Operation]:
         def cost(side: int, c: int, _: int, k: int = k) -> float:
             return side * side * c * k * k
 
-        for side, c, _ in _scattered((SIDES, CHANNELS, (1,)), count, fits, cost):
+        odd = [(side, c, c) for side, c in product(_ODD_SIDES, _ODD_CHANNELS) if fits(side, c, c)]
+        for side, c, _ in (*_scattered((SIDES, CHANNELS, (1,)), count, fits, cost), *odd):
             yield convolution(format, numbers, (k, k), (s, s), side, c, c, c)
 
 

@@ -75,8 +75,8 @@ class _Reader:
         if kind in ("Conv", "FusedConv", "ConvTranspose", "MaxPool", "NhwcMaxPool", "AveragePool"):
             kernel, stride, groups = _pair(self.kernel()), _pair(a.get("strides") or [1, 1]), int(a.get("group", 1))
             shapes = shapes[:1]  # a sum that is fused into a convolution takes no time of its own to speak of
-            if word == "conv" and groups > 1 and groups == shapes[0][-1]:
-                word = "depthwise"
+            if word == "conv" and groups > 1 and groups == self.last(g.shapes[self.moving[0]])[-1]:
+                word, groups = "depthwise", shapes[0][-1]  # blocked layouts fill channels up, and their groups
         elif kind in ("MatMul", "FusedMatMul") and self.stored:
             word = "linear"
         elif kind == "LeakyRelu" and self.numbers == "int8" and a.get("alpha", 0.01) in (0.0, 1.0):

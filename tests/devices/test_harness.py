@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -237,6 +237,22 @@ def test_a_row_is_called_between_its_neighbours_its_input_fresh() -> None:
     # Streamed: files leave before later ones are loaded, one by one at the beginning too.
     assert log.index("done 0") < log.index("done 1") - 4 and log.index("done 0") < log.index("load 4")
     assert log.index("close 0") < log.index("load 6")
+
+
+def test_a_row_has_gauges_that_were_called_as_it_was() -> None:
+    """A call costs half as much when the one before was of the same file: 0.7 us instead of 1.5 in LiteRT."""
+    log: list[str] = []
+
+    class Watch(Stopwatch):
+        def seconds(self, call: Callable[[], None]) -> float:
+            call()
+            return 0.5e-6 if log[-3:] == [log[-1], f"feed {log[-1]}", log[-1]] else 1e-6
+
+    files = [(name, File(name, log)) for name in "ab"]
+    limits = {"least": 6, "most": 6, "window": 2, "min_seconds": 0.0}
+    rows = {row.name: row for row in ring(files, Watch(1), gauges=[File("gauge", log)], near={"a"}, **limits)}
+    assert rows["a"].us == [0.5] * 6 and rows["a"].gauges_us == [0.5]
+    assert rows["b"].us == [1.0] * 6 and rows["b"].gauges_us == [1.0]
 
 
 def test_only_a_near_row_makes_an_untimed_call_before_its_input_is_written() -> None:

@@ -2,14 +2,18 @@
 from __future__ import annotations
 
 import pytest
+from torch import nn
 
 from edgelr.errors import UnsupportedError
+from edgelr.export import onnx_bytes
+from edgelr.graph import capture
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.grid import grid
 from edgelr.latency.loops import layer_of
 from edgelr.latency.operation import Operation
 from edgelr.latency.samples import sample
-from edgelr.vocabulary import Format, Numbers
+from edgelr.quantization import Quantized, quantize
+from edgelr.vocabulary import Format, Kept, Numbers
 
 BOTH = """
 conv int8 1x8x8x16 1x8x8x32 3x3 1x1 1 none -
@@ -79,6 +83,12 @@ ONE: dict[Format, list[str]] = {
              "loop dynamic 1x16,1x48 1x16 1x1 1x1 1 none turns7of1x16x48",
              "identity float 1x64 1x64 1x1 1x1 1 none -", "clip float 1x8x8x16 1x8x8x16 1x1 1x1 1 none -"],
 }  # fmt: skip
+def of_channels(c: int) -> Quantized:
+    graph = capture(nn.Sequential(nn.Conv2d(3, c, 1), nn.Conv2d(c, c, 3, padding=1, groups=c), nn.Conv2d(c, 8, 1)).eval(), (3, 8, 8))
+    floats = {n.name: Kept("float", "choice", "") for n in graph.nodes}
+    return quantize(graph, dict.fromkeys(graph.shapes, (-4.0, 4.0)), floats)
+
+
 CASES = [(f, line) for f in ("tflite", "onnx") for line in (*BOTH, *ONE[f])]  # type: ignore[index]
 
 
@@ -113,6 +123,14 @@ def test_blocked_samples_tell_the_channels_that_were_asked_for(channels: int) ->
     operation = Operation.parse(f"conv float 1x8x8x{channels} 1x8x8x{channels} 3x3 1x1 1 relu -")
     data = sample(operation, "onnx", blocked=True)
     assert [c.operation.op for c in cut_operators(data, "onnx", blocked=True)] == ["conv"]
+
+
+@pytest.mark.parametrize("channels", [88, 96])
+def test_a_blocked_depthwise_convolution_has_its_own_channels(channels: int) -> None:
+    """Of 88 ONNX Runtime makes 96 groups: taken for a grouped convolution it was priced at a tenth."""
+    data = onnx_bytes(of_channels(channels))
+    found = [str(c.operation) for c in cut_operators(data, "onnx", blocked=True) if c.operation.kernel == (3, 3)]
+    assert found == [f"depthwise float 1x8x8x{channels} 1x8x8x{channels} 3x3 1x1 {channels} none -"]
 
 
 @pytest.mark.parametrize(("format", "line"), [

@@ -108,11 +108,11 @@ def ring(
     weights finds the memory of its output where the operations around it left it. A file leaves when it was called for ``min_seconds``
     (noise that lasts is then seen, not taken for the file's own), and has ``least`` calls and knows its median to 2 % (95 %), or ``most``
     calls; the next one takes its place. The first ones begin to count one after the other, so that files leave one by one all along, and a
-    lost link loses little. ``gauges`` are called in every turn; a row has their medians over its own turns, so that the cost of a call can
-    be taken off as it was at that time. ``turned`` is called after each turn.
+    lost link loses little. ``gauges`` are called in every turn, once as ``near`` files are and once as others; a row has the medians of those that
+    were called as it was, over its own turns, so that the cost of a call can be taken off as it was at that time. ``turned`` is called after each turn.
     """
     waiting, loaded, step, turn = iter(files), list[Row](), -(-least // window), 0
-    history: list[list[float]] = [[] for _ in gauges]
+    history: dict[bool, list[list[float]]] = {warm: [[] for _ in gauges] for warm in (False, True)}
 
     def call(session: Any, warm: bool = False) -> float:
         if warm:
@@ -125,14 +125,15 @@ def ring(
         if len(loaded) == window:
             break
     while not all(row.done for row in loaded):
-        for gauge, us in zip(gauges, history):  # noqa: B905 (Python 3.9)
-            us.append(call(gauge))
+        for warm, each in history.items():
+            for gauge, us in zip(gauges, each):  # noqa: B905 (Python 3.9)
+                us.append(call(gauge, warm))
         for row in loaded:
             row.add(call(row.session, row.name in near), turn)
         turn += 1
         turned()
         for row in [r for r in loaded if not r.done and r.knows(least, most, min_seconds)]:
-            row.done, row.gauges_us = True, [median(us[row.turn :]) for us in history]
+            row.done, row.gauges_us = True, [median(us[row.turn :]) for us in history[row.name in near]]
             yield row
         for i, old in enumerate(loaded):
             after = next(waiting, None) if old.done else None
