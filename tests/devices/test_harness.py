@@ -246,7 +246,7 @@ def test_a_row_has_gauges_that_were_called_as_it_was() -> None:
     class Watch(Stopwatch):
         def seconds(self, call: Callable[[], None]) -> float:
             call()
-            return 0.5e-6 if log[-3:] == [log[-1], f"feed {log[-1]}", log[-1]] else 1e-6
+            return 0.5e-6 if log and log[-3:] == [log[-1], f"feed {log[-1]}", log[-1]] else 1e-6
 
     files = [(name, File(name, log)) for name in "ab"]
     limits = {"least": 6, "most": 6, "window": 2, "min_seconds": 0.0}
