@@ -67,7 +67,7 @@ class Layer:
     def operation(self) -> Operation:
         """Its loop, as the format's writer spells it."""
         row, width = (1, self.hidden), self.gates * self.hidden
-        states: tuple[Shape, ...] = ((1, self.outputs), row)[2 - (self.gates - 2) :]
+        states: tuple[Shape, ...] = ((1, self.outputs), row)[4 - self.gates :]  # an LSTM's two, a GRU's one
         if self.format == "onnx":
             inputs, output, unrolled = (*states, (1, width)), states[0], 1
         else:
@@ -101,7 +101,7 @@ def layer_of(operation: Operation) -> Layer:
     gates, rest = divmod(inputs[widest][1], max(hidden, 1))
     if rest or gates not in (3, 4) or len(others) not in ((gates - 2, gates - 1) if tflite else (gates - 2,)):
         raise ValueError("no LSTM and no GRU has these shapes")
-    states = others[2 - gates :]
+    states = others[2 - gates :]  # the last two, or the last
     steps = inputs[0][0] if tflite else turns.count
     if turns.count * turns.unrolled != steps:
         raise ValueError("its turns don't make up its steps")

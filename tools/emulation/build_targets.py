@@ -3,7 +3,7 @@
     python tools/emulation/build_targets.py --environments FOLDER --cache FOLDER [--targets NAME ...]
 
 Needs Debian's qemu-user and gcc; Arm's Python and wheels are put into --environments (300 MB). Counts are kept in --cache: a run that was
-stopped goes on where it was. The same versions give the same bytes. Takes two to three hours of one core (estimated).
+stopped goes on where it was. The same versions give the same bytes. Takes about 40 minutes on one core.
 """
 from __future__ import annotations
 
