@@ -3,10 +3,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from edgelr.errors import UsageError
 from edgelr.latency.families import Family, family_of, place_of
 from edgelr.latency.pricer import Pricer
+
+_FEW = 6  # families that an error names
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,11 @@ def stairs(pricer: Pricer, name: str = "", most: int = 0) -> Stairs:
         if family.channels is not None and (not name or str(family) == " ".join(name.split())):
             lines[family, place[: family.channels] + place[family.channels + 1 :]] += 1
     if not lines:
-        known = [str(f) for f in pricer.families if f.channels is not None]
-        raise UsageError(f"The table has no '{name[:60]}'.", f"it has {', '.join(known)}.", "name one of these")
+        asked, known = name[:60], [str(f) for f in pricer.families if f.channels is not None]
+        if " ".join(name.split()) in map(str, pricer.families):
+            raise UsageError(f"'{asked}' has no stairs.", "it has no output channels.", f"one of {', '.join(known[:_FEW])} …")
+        like = ", ".join(get_close_matches(asked, known, _FEW, 0.0))
+        raise UsageError(f"The table has no '{asked}'.", f"most like it are {like}; it has {len(known)}.", "name one of these")
     (family, others), _ = min(lines.items(), key=lambda item: (-item[1], item[0]))
     at = family.channels
     assert at is not None

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from latency_sample import HEAD, Board, add, conv, grid, table, us
 
-from edgelr.errors import BadInputError, MeasurementError
+from edgelr.errors import BadInputError, MeasurementError, UsageError
 from edgelr.latency.building import PORTION, TRIAL, build, coarse_first, refined
 from edgelr.latency.calibrate import Whole, calibrate
 from edgelr.latency.families import family_of, work_of
@@ -201,6 +201,15 @@ def test_the_stairs_of_a_family_are_drawn() -> None:
     page = to_page(line, "measured: <script>alert(1)</script>")
     assert "<script" not in page and "http" not in page.replace("http-equiv", "") and page.count("<circle") == 16
     assert to_page(line, "x") == to_page(line, "x")
+
+
+def test_families_that_have_no_stairs_are_told_from_those_that_there_are_none_of() -> None:
+    pricer = Pricer(table([*grid(), add(28, 64)]))
+    with pytest.raises(UsageError, match="has no 'conv 5x5 int8'") as absent:
+        stairs(pricer, "conv 5x5 int8")
+    assert absent.value.why == "most like it are conv 3x3 int8; it has 1."
+    with pytest.raises(UsageError, match="'add int8' has no stairs"):
+        stairs(pricer, "add int8")
 
 
 def sources(board: Board) -> RowSource:
