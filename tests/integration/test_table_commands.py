@@ -88,7 +88,7 @@ def test_calibrating_by_files_writes_a_table_of_the_users_own(home: Path, tmp_pa
     file, out = tmp_path / "net.tflite", tmp_path / "mine.tsv"
     file.write_bytes(data)
     pricer = Pricer(table())
-    us = sum(c.times * pricer.price(c.operation).us for c in cut_operators(data, "tflite")) + table().head.call_us
+    us = sum(pricer.price(c.operation).us for c in cut_operators(data, "tflite")) + table().head.call_us
     three = [x for i in range(3) for x in ("--measured", f"{file}:{1.3 * us / 1e3:.6f}ms")]
     done = edgelr("table", "calibrate", "host", *three, "--board", "my board", "-o", str(out), "--json")
     assert done.code == 0, done.err
