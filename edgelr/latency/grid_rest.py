@@ -46,10 +46,10 @@ def _layers(format: Format, numbers: Numbers) -> Iterator[Layer]:
             yield from (lstm.at_rank(rank) for rank in (state // 8, state // 4, state // 2))
             yield lstm.at_rank(state // 8, per_gate=True)
             gru = replace(lstm, gates=3, products=((state, 3 * state),))
-            yield from (gru, gru.at_rank(state // 4), gru.at_rank(state // 8, per_gate=True))
+            yield from (gru, *(gru.at_rank(rank) for rank in (state // 8, state // 4, state // 2)), gru.at_rank(state // 8, per_gate=True))
             if format == "tflite":  # an .onnx gives out every step in any case
                 last = replace(lstm, last=True)
-                yield from (last, last.at_rank(state // 4))
+                yield from (last, *(last.at_rank(rank) for rank in (state // 8, state // 4, state // 2)))
 
 
 _HEADS = ((1, 16, 16), (3, 50, 64), (6, 65, 32), (12, 17, 64), (3, 100, 64),

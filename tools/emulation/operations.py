@@ -33,11 +33,11 @@ def chosen(format: Format, numbers: Numbers) -> tuple[Operation, ...]:
 
 
 def _halved(operations: Sequence[Operation]) -> tuple[Operation, ...]:
-    """Every second operation of families with more than a few, smallest and largest always."""
+    """Every second operation of families with more than a few, smallest and largest always; and all loops: their sizes are few."""
     families: dict[Family, list[Operation]] = defaultdict(list)
     for operation in operations:
         families[family_of(operation)].append(operation)
-    left = {o for f in families.values() for o in (f if len(f) <= FEW else [*f[::2], f[-1]])}
+    left = {o for f in families.values() for o in (f if len(f) <= FEW or f[0].op == "loop" else [*f[::2], f[-1]])}
     return tuple(o for o in operations if o in left)
 
 
@@ -46,14 +46,16 @@ def counted(
 ) -> dict[Operation, Vector]:
     """Events of each operation inside a network: what a call costs by itself is taken off. One that can't be made or run is left out.
 
-    Caches hold its inputs alone.
+    Caches hold its inputs alone; for a loop, whose turns read the same weights again and again, what the call before left.
     """
     call = call_events(format, core, environments, kept)
     found: dict[Operation, Vector] = {}
     for begin in range(0, len(operations), BATCH):
         files = dict(_files(operations[begin : begin + BATCH], format, tell))
-        for operation, raw in _events(files, format, core, environments, kept, tell):
-            found[operation] = (raw - call).clip(min=0.0)
+        for cold in (True, False):
+            some = {o: data for o, data in files.items() if (o.op != "loop") == cold}
+            for operation, raw in _events(some, format, core, environments, kept, tell, cold):
+                found[operation] = (raw - call).clip(min=0.0)
         tell(f"{core} {RUNTIME[format]}: {min(begin + BATCH, len(operations))} of {len(operations)}")
     return found
 
@@ -83,15 +85,16 @@ def _files(operations: Sequence[Operation], format: Format, tell: Callable[[str]
 
 
 def _events(
-    files: dict[Operation, bytes], format: Format, core: str, environments: Path, kept: Path, tell: Callable[[str], None]
+    files: dict[Operation, bytes], format: Format, core: str, environments: Path, kept: Path, tell: Callable[[str], None],
+    cold: bool,
 ) -> Iterator[tuple[Operation, Vector]]:
     try:
-        done = events([(str(o), data) for o, data in files.items()], core, RUNTIME[format], environments, kept)
+        done = events([(str(o), data) for o, data in files.items()], core, RUNTIME[format], environments, kept, cold=cold)
     except NotCountedError as error:
         for name, why in error.reasons.items():
             tell(f"left out: {name}: {why}")
         left = {o: data for o, data in files.items() if str(o) not in error.reasons}
-        yield from _events(left, format, core, environments, kept, tell)
+        yield from _events(left, format, core, environments, kept, tell, cold)
         return
     for operation, found in zip(files, done, strict=True):
         yield operation, features(found)
