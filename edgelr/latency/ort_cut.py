@@ -1,7 +1,7 @@
 """Cuts the kernels out of an ``.onnx`` file as ONNX Runtime runs it, each as a small file of its own."""
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from functools import partial
 from typing import Any
 
@@ -35,21 +35,18 @@ def cut_operators(data: bytes, *, blocked: bool = False) -> Iterator[Cut]:
 
 
 def _alone(g: OrtGraph, node: Any) -> bytes:
-    inputs = [v for v in dict.fromkeys(node.input) if v and v not in g.arrays]
-    return _file(g, node, [(v, g.shapes[v]) for v in inputs], [o for o in node.output if o])
-
-
-def _file(g: OrtGraph, node: Any, inputs: Sequence[tuple[str, Shape]], outputs: Sequence[str]) -> bytes:
     import numpy as np
     from onnx import helper
 
     def value(name: str, shape: Shape | None) -> Any:
         return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(g.types[name])), shape)
 
-    inside = [v for a in node.attribute if a.type == a.GRAPH for n in a.g.node for v in n.input]  # a body reads arrays from outside
-    arrays = [g.arrays[v] for v in dict.fromkeys((*node.input, *inside)) if v in g.arrays]
-    graph = helper.make_graph([node], "cut", [value(v, s) for v, s in inputs], [value(o, None) for o in outputs], arrays)
-    domains = {"", node.domain, *(n.domain for a in node.attribute if a.type == a.GRAPH for n in a.g.node)}
+    inside = [n for a in node.attribute if a.type == a.GRAPH for n in a.g.node]
+    read = dict.fromkeys(v for v in (*node.input, *(v for n in inside for v in n.input)) if v)  # a body reads arrays from outside
+    inputs = [value(v, g.shapes[v]) for v in dict.fromkeys(node.input) if v and v not in g.arrays]
+    outputs = [value(o, None) for o in node.output if o]
+    graph = helper.make_graph([node], "cut", inputs, outputs, [g.arrays[v] for v in read if v in g.arrays])
+    domains = {"", node.domain, *(n.domain for n in inside)}
     imports = [i for i in g.model.opset_import if i.domain in domains]
     return bytes(helper.make_model(graph, opset_imports=imports, ir_version=g.model.ir_version).SerializeToString(deterministic=True))
 

@@ -16,18 +16,18 @@ _BLOCKED = "com.microsoft.nchwc"
 
 
 class OrtGraph:
-    """``nodes`` in order; ``shapes`` and ``types`` (NumPy's names) of every value; ``arrays`` stored ones by name; ``results``.
+    """``nodes`` in order; ``shapes`` and ``types`` (NumPy's names) of every value; ``arrays`` stored ones by name.
 
     ``names`` are those of the file's own nodes. A node that ONNX Runtime put in is called by the one that it serves: NAME/part.
     """
 
-    def __init__(self, model: Any, *, blocked: bool, owner: str = "") -> None:
-        """What has no name in ``model`` is part of ``owner``. Raises BadInputError where ONNX Runtime refuses it."""
+    def __init__(self, model: Any, *, blocked: bool) -> None:
+        """Raises BadInputError where ONNX Runtime refuses it."""
         import onnx
 
         self.model = onnx.load_from_string(optimised(model.SerializeToString(), blocked=blocked))
         graph = self.model.graph
-        self.nodes, self.results = list(graph.node), {o.name for o in graph.output}
+        self.nodes = list(graph.node)
         self.arrays = {t.name: t for t in graph.initializer}
         self.shapes: dict[str, Shape] = {t.name: tuple(t.dims) for t in graph.initializer}
         self.types: dict[str, str] = {t.name: str(onnx.helper.tensor_dtype_to_np_dtype(t.data_type)) for t in graph.initializer}
@@ -44,7 +44,7 @@ class OrtGraph:
         for n, node in enumerate(self.nodes):
             for name in dict.fromkeys(node.input):
                 self.readers[name].append(n)
-        self.names = self._named(model.graph.node, owner)
+        self.names = self._named(model.graph.node)
 
     def _told(self) -> Mapping[str, tuple[Shape, Any]]:
         import onnx
@@ -52,8 +52,9 @@ class OrtGraph:
         told = onnx.ModelProto()
         told.CopyFrom(self.model)
         values = [v for node in self.nodes for v in node.output if v]
+        results = {o.name for o in told.graph.output}
         for name in values:
-            if name not in self.results:
+            if name not in results:
                 told.graph.output.add().name = name
         return shapes_and_types(told.SerializeToString(), values) if values else {}
 
@@ -72,7 +73,7 @@ class OrtGraph:
             if out in own:
                 self.told[out] = (shape[0], own[out], *shape[2:])
 
-    def _named(self, written: Any, owner: str) -> list[str]:
+    def _named(self, written: Any) -> list[str]:
         own = {n.name for n in written if n.name}
         makers = {o: n.name or o.removesuffix("/q") if n.op_type == "QuantizeLinear" else n.name for n in written for o in n.output}
 
@@ -90,7 +91,7 @@ class OrtGraph:
         for n in reversed(range(len(names))):
             if not names[n]:
                 readers = [r for o in self.nodes[n].output for r in self.readers[o]]
-                served[n] = served[readers[0]] if readers else owner or next(iter(self.nodes[n].output), "")
+                served[n] = served[readers[0]] if readers else next(iter(self.nodes[n].output), "")
         return [name or f"{base}/part" for name, base in zip(names, served, strict=True)]
 
 
