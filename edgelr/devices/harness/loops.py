@@ -11,6 +11,7 @@ from .clock import Stopwatch, half_width, median
 ENOUGH_CALLS = 50
 ENOUGH_HALF_WIDTH = 0.02
 BEAT_SECONDS = 5.0
+HELD_BYTES = 1_000_000  # of the files in the ring: what the second cache of a fast core holds
 ROW_SECONDS = 60.0  # after that a row makes do with five calls: a large operation on a slow device
 _TURN_S = 1e-3
 
@@ -103,8 +104,8 @@ def ring(
 ) -> Iterator[Row]:
     """Time files in the context of their neighbours: ``window`` of them are loaded, and a turn calls each of them once.
 
-    So between two calls of a file the others run, and its weights come from the cache that they come from inside a network; its input
-    is written just before, as by the operation before it. Files named in ``near`` make an untimed call before that: an operation without
+    So between two calls of a file the others run, and its weights come from the cache that they come from inside a small network: files
+    of more than ``HELD_BYTES`` together aren't loaded at once, but for a single one that is larger. Its input is written just before, as by the operation before it. Files named in ``near`` make an untimed call before that: an operation without
     weights finds the memory of its output where the operations around it left it. A file leaves when it was called for ``min_seconds``
     (noise that lasts is then seen, not taken for the file's own), and has ``least`` calls and knows its median to 2 % (95 %), or ``most``
     calls; the next one takes its place. The first ones begin to count one after the other, so that files leave one by one all along, and a
@@ -121,11 +122,20 @@ def ring(
         session.feed()
         return watch.seconds(session.invoke) * 1e6
 
-    for name, session in waiting:
-        loaded.append(Row(name, session, 2 + step * len(loaded)))
-        if len(loaded) == window:
-            break
-    while not all(row.done for row in loaded):
+    head = None
+    while True:
+        if sum(not row.done for row in loaded) < window:
+            head = head or next(waiting, None)
+        place = len(loaded)
+        for row in [row for row in loaded if row.done and head]:  # where none waits they stay as neighbours
+            place = min(place, loaded.index(row))
+            loaded.remove(row)
+            row.session.close()
+        while head and len(loaded) < window and _fits(head[1], loaded):
+            loaded.insert(place, Row(*head, 2 if turn else 2 + step * len(loaded)))
+            head, place = (next(waiting, None) if len(loaded) < window else None), place + 1
+        if all(row.done for row in loaded):
+            return
         for warm, each in history.items():
             for gauge, us in zip(gauges, each):  # noqa: B905 (Python 3.9)
                 us.append(call(gauge, warm))
@@ -136,8 +146,7 @@ def ring(
         for row in [r for r in loaded if not r.done and r.knows(least, most, min_seconds)]:
             row.done, row.gauges_us = True, [median(us[row.turn :]) for us in history[row.name in near]]
             yield row
-        for i, old in enumerate(loaded):
-            after = next(waiting, None) if old.done else None
-            if after:
-                old.session.close()
-                loaded[i] = Row(after[0], after[1], 2)
+
+
+def _fits(session: Any, loaded: Sequence[Row]) -> bool:
+    return not loaded or session.size_bytes + sum(row.session.size_bytes for row in loaded) <= HELD_BYTES

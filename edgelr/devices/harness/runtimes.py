@@ -21,7 +21,7 @@ def _filled(shape: Sequence[int], dtype: Any) -> Any:
 
 
 class LiteRT:
-    """A ``.tflite`` file, loaded, its inputs filled. ``feed`` writes them again, ``invoke`` runs the kernels once."""
+    """A ``.tflite`` file, loaded, its inputs filled. ``feed`` writes them again, ``invoke`` runs the kernels once; ``size_bytes``: file and inputs."""
 
     def __init__(self, data: bytes, threads: int) -> None:
         try:
@@ -33,6 +33,7 @@ class LiteRT:
         self._specs = self._interpreter.get_input_details()
         self._values = [(s["index"], _filled(s["shape"], s["dtype"])) for s in self._specs]
         self.invoke = self._interpreter.invoke
+        self.size_bytes = len(data) + sum(value.nbytes for _, value in self._values)
         self.feed()
 
     def feed(self) -> None:
@@ -81,6 +82,7 @@ class Ort:
             self._binding.bind_cpu_input(spec.name, bound)
         for spec in self.session.get_outputs():
             self._binding.bind_output(spec.name, "cpu")
+        self.size_bytes = len(data) + sum(value.nbytes for _, value in self._values)
 
     def feed(self) -> None:
         for bound, value in self._values:
