@@ -105,13 +105,14 @@ def ring(
     """Time files in the context of their neighbours: ``window`` of them are loaded, and a turn calls each of them once.
 
     So between two calls of a file the others run, and its weights come from the cache that they come from inside a small network: files
-    of more than ``HELD_BYTES`` together aren't loaded at once, but for a single one that is larger. Its input is written just before, as by the operation before it. Files named in ``near`` make an untimed call before that: an operation without
-    weights finds the memory of its output where the operations around it left it. A file leaves when it was called for ``min_seconds``
-    (noise that lasts is then seen, not taken for the file's own), and has ``least`` calls and knows its median to 2 % (95 %), or ``most``
-    calls; the next one takes its place. The first ones begin to count one after the other, so that files leave one by one all along, and a
-    lost link loses little. ``gauges`` are called in every turn, as ``near`` files are and as others are; a row has the medians of those
-    that were called as it was, over its own turns, so that the cost of a call can be taken off as it was at that time. ``turned`` is called
-    after each turn.
+    of more than ``HELD_BYTES`` together aren't loaded at once, but for a single one that is larger. Its input is written just before,
+    as by the operation before it. Files named in ``near`` make an untimed call before that: an operation without weights finds the
+    memory of its output where the operations around it left it. A file leaves when it was called for ``min_seconds`` (noise that lasts
+    is then seen, not taken for the file's own), and has ``least`` calls and knows its median to 2 % (95 %), or ``most`` calls; the next
+    ones take its place. The first ones begin to count one after the other, so that files leave one by one all along, and a lost link
+    loses little. ``gauges`` are called in every turn, as ``near`` files are and as others are; a row has the medians of those that were
+    called as it was, over its own turns, so that the cost of a call can be taken off as it was at that time. ``turned`` is called after
+    each turn.
     """
     waiting, loaded, step, turn = iter(files), list[Row](), -(-least // window), 0
     history: dict[bool, list[list[float]]] = {warm: [[] for _ in gauges] for warm in (False, True)}

@@ -21,7 +21,10 @@ def _filled(shape: Sequence[int], dtype: Any) -> Any:
 
 
 class LiteRT:
-    """A ``.tflite`` file, loaded, its inputs filled. ``feed`` writes them again, ``invoke`` runs the kernels once; ``size_bytes``: file and inputs."""
+    """A ``.tflite`` file, loaded, its inputs filled. ``feed`` writes them again, ``invoke`` runs the kernels once.
+
+    ``size_bytes``: of the file and its inputs.
+    """
 
     def __init__(self, data: bytes, threads: int) -> None:
         try:
