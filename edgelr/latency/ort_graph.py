@@ -69,7 +69,8 @@ class OrtGraph:
             elif node.domain == _BLOCKED and len(known) == 4:
                 own[out] = known[1]
             elif channels and len(shape) == 4 and node.op_type != "ReorderOutput":
-                own[out] = channels
+                joined = [own.get(v, self.told[v][1]) for v in node.input] if node.op_type == "Concat" and _integer(node, "axis") == 1 else []
+                own[out] = sum(joined) or channels
             if out in own:
                 self.told[out] = (shape[0], own[out], *shape[2:])
 
@@ -105,7 +106,11 @@ def _inferred(model: Any) -> Mapping[str, Shape]:
 
 
 def _flag(node: Any, name: str) -> bool:
-    return any(a.name == name and a.i for a in node.attribute)
+    return bool(_integer(node, name))
+
+
+def _integer(node: Any, name: str) -> int:
+    return next((int(a.i) for a in node.attribute if a.name == name), 0)
 
 
 def load(data: bytes) -> Any:
