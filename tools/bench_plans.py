@@ -196,8 +196,8 @@ def main() -> None:
         chosen.quick,
         f"Budget: {SHARE:.0%} of the dense int8 network's simulated time in LiteRT, one thread, on each target. ResNet-20: accuracy on "
         "CIFAR-10's test images (JPEG copy), beam search. ResNet-18: random weights, agreement with the dense network on ten views of each "
-        "photo (whole and four corners, each also mirrored), additive optimum. Scores: measured, float, nothing trained; ahead: paired by image (a photo's views are one), 95 % interval. Times: simulated by the "
-        "shipped tables, see the targets' pages for their error.",
+        "photo (whole and four corners, each also mirrored), additive optimum. Scores: measured, float, nothing trained; ahead: paired by "
+        "image (a photo's views are one), 95 % interval. Times: simulated by the shipped tables, see the targets' pages for their error.",
         table(("network", "target", "plan", "ms (simulated)", "of dense", "MMACs (counted)", "layers factorised", "score",
                "ahead of MACs, points"), told),
         "## The plans by table", table(("network", "target", "factorised"), differ),
