@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from cut_sample import alone
-from torch import nn
+from torch import Tensor, nn
 
 from edgelr.errors import UnsupportedError
 from edgelr.export import onnx_bytes
@@ -132,6 +133,29 @@ def test_a_blocked_depthwise_convolution_has_its_own_channels(channels: int) -> 
     data = onnx_bytes(of_channels(channels))
     found = [str(c.operation) for c in cut_operators(data, "onnx", blocked=True) if c.operation.kernel == (3, 3)]
     assert found == [f"depthwise float 1x8x8x{channels} 1x8x8x{channels} 3x3 1x1 {channels} none -"]
+
+
+class Fire(nn.Module):
+    """SqueezeNet's: two convolutions of one input, joined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.squeeze = nn.Conv2d(16, 32, 1), nn.Conv2d(16, 48, 3, padding=1), nn.Conv2d(80, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.squeeze(torch.cat([self.a(x), self.b(x)], 1))
+        return result
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_what_joins_channels_gives_them_all(blocked: bool) -> None:
+    """Its reader was told the first part's channels alone in ONNX Runtime's blocked layout, and priced at half."""
+    graph = capture(Fire().eval(), (16, 8, 8))
+    floats = {n.name: Kept("float", "choice", "") for n in graph.nodes}
+    data = onnx_bytes(quantize(graph, dict.fromkeys(graph.shapes, (-4.0, 4.0)), floats))
+    found = [str(c.operation) for c in cut_operators(data, "onnx", blocked=blocked)]
+    assert "concat float 1x8x8x32,1x8x8x48 1x8x8x80 1x1 1x1 1 none axis3" in found
+    assert "conv float 1x8x8x80 1x8x8x16 1x1 1x1 1 none -" in found
 
 
 @pytest.mark.parametrize(("format", "line"), [
