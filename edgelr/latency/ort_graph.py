@@ -69,8 +69,8 @@ class OrtGraph:
             elif node.domain == _BLOCKED and len(known) == 4:
                 own[out] = known[1]
             elif channels and len(shape) == 4 and node.op_type != "ReorderOutput":
-                joined = [own.get(v, self.told[v][1]) for v in node.input] if node.op_type == "Concat" and _integer(node, "axis") == 1 else []
-                own[out] = sum(joined) or channels
+                joins = node.op_type == "Concat" and _integer(node, "axis") == 1
+                own[out] = sum(own.get(v, self.told[v][1]) for v in node.input) if joins else channels
             if out in own:
                 self.told[out] = (shape[0], own[out], *shape[2:])
 
