@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from statistics import median
 
 import torch
-from bench_predicted import NUMBERS, Net, closest, graph_of, measured, nets
+from bench_predicted import NUMBERS, Net, graph_of, nets
 from bench_table import parser, publish, table, tell
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ from edgelr.vocabulary import Format
 
 NAMES = ("ResNet-20", "MobileNetV3-small, 160", "ViT-tiny, 4 blocks, 112", "LSTM, 2 x 128")
 SHARES = (1.0, 0.25)
+ROUNDS = 3
 CHANNELS, SIDE = 96, 28
 
 
@@ -49,20 +50,23 @@ class Chain(nn.Module):
         return result
 
 
-def whole_and_sum(device: Device, files: Mapping[str, bytes], format: Format, quick: bool) -> dict[str, tuple[float, float]]:
-    """Microseconds of each file whole, and of its operations alone with one call."""
-    whole = {name: median(closest(us)) for name, us in measured(device, files, format, quick).items()}
+def whole_and_sum(device: Device, files: Mapping[str, bytes], format: Format, quick: bool) -> dict[str, list[tuple[float, float]]]:
+    """Microseconds of each file whole, and of its operations alone with one call; in each of ``ROUNDS``, one behind the other."""
     blocked = own_layouts(device.describe(RUNTIMES[format]), format)
     cuts = {name: list(cut_operators(data, format, blocked=blocked)) for name, data in files.items()}
     alone = {(cut.key, cut.operation): cut for each in cuts.values() for cut in each}
     number = {key: str(i) for i, key in enumerate(alone)}
     operations = {number[key]: cut.operation for key, cut in alone.items()}
-    us: dict[str, float] = {}
-    calls = []
-    for name, told in times_alone(device, operations, ((number[k], c.data) for k, c in alone.items()), format, 1):
-        us[name] = told.us
-        calls.append(told.call_us)
-    return {name: (whole[name], sum(us[number[c.key, c.operation]] for c in each) + median(calls)) for name, each in cuts.items()}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
+    for _ in range(1 if quick else ROUNDS):
+        singles = ((number[key], cut.data) for key, cut in alone.items())
+        told = dict(times_alone(device, operations, singles, format, 1))
+        call_us = median(each.call_us for each in told.values())
+        for name, each in cuts.items():
+            m = device.measure({name: files[name]}, runtime=RUNTIMES[format], threads=1, rounds=3 if quick else 30, min_seconds=0.5)
+            total = sum(told[number[c.key, c.operation]].us for c in each) + call_us
+            found[name].append((m[name].median * 1e3, total))
+    return found
 
 
 def main() -> None:
@@ -80,10 +84,14 @@ def main() -> None:
             for (name, share), graph in graphs.items():
                 forms = {n: Precision({format: Form(n, "loop" if name.startswith("LSTM") else "fused")}) for n in NUMBERS}
                 files = {str(n): draft(graph, (format,), p)[format] for n, p in forms.items()}
-                for numbers, (whole, total) in whole_and_sum(device, files, format, a.quick).items():
-                    rows.append([name, f"{share:.0%}", numbers, runtime, f"{whole:.1f}", f"{total:.1f}", f"{total / whole - 1:+.1%}"])
+                for numbers, rounds in whole_and_sum(device, files, format, a.quick).items():
+                    whole, total = (median(us) for us in zip(*rounds, strict=True))
+                    off = sorted(s / w - 1 for w, s in rounds)
+                    told = f"{median(off):+.1%} [{off[0]:+.1%}, {off[-1]:+.1%}]"
+                    rows.append([name, f"{share:.0%}", numbers, runtime, f"{whole:.1f}", f"{total:.1f}", told])
                     tell(" ".join(rows[-1]))
-    note = "Measured, one thread. sum: of the file's own operations, each alone in a file among others, and of one call."
+    note = (f"Measured, one thread, {ROUNDS} rounds: sums and wholes in turns, medians, and the least and the most of the rounds' errors. "
+            "sum: of the file's own operations, each alone in a file among others of its size, and of one call.")  # fmt: skip
     publish(a.out, "Sums of rows", time.perf_counter() - start, a.quick,
             table(["network", "weights", "numbers", "runtime", "whole, us", "sum, us", "sum against whole"], rows), note)  # fmt: skip
 
