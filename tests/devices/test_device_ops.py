@@ -9,6 +9,8 @@ from edgelr.devices import Device
 from edgelr.devices.attach import open_transport
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.device_ops import device_op_times
+from edgelr.latency.operation import Operation
+from edgelr.latency.row_source import DeviceRows
 from edgelr.vocabulary import Format
 
 
@@ -34,3 +36,14 @@ def test_equal_operations_are_sent_and_measured_once(here: Device, deep: dict[st
     times = device_op_times(here, deep["tflite"], "tflite")
     assert len(sent) == len({c.key for c in cut_operators(deep["tflite"], "tflite")}) < len(times.us)
     assert times.us["stage.1"] == times.us["stage.4"]
+
+
+def test_rows_of_a_table_have_neighbours_of_their_size(here: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small layer among large ones finds its weights farther away than inside a small network."""
+    sent: list[int] = []
+    rows = here.rows
+    monkeypatch.setattr(here, "rows", lambda files, **more: rows([f for f in files if sent.append(len(f[1])) is None], **more))
+    wanted = [Operation("linear", "float", ((1, c),), (1, c)) for c in (512, 16, 256, 64)]
+    found = {row.operation: row.us for row in DeviceRows(here, "tflite", 1).rows(wanted)}
+    assert sent == sorted(sent) and len(set(sent)) == 4
+    assert set(found) == set(wanted) and found[wanted[0]] > found[wanted[2]] > found[wanted[3]]
