@@ -240,7 +240,7 @@ def test_a_row_is_called_between_its_neighbours_its_input_fresh() -> None:
 
 
 def test_large_files_are_not_in_the_ring_together() -> None:
-    """Each would find its weights farther away than a network that the cache holds does: in a ring of 7 MB layers three times as slow."""
+    """Each would find its weights farther away than inside a network that the cache holds."""
     log: list[str] = []
 
     def files() -> Iterator[tuple[str, Any]]:
