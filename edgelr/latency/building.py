@@ -12,12 +12,13 @@ import numpy as np
 from edgelr.errors import BadInputError
 from edgelr.latency.families import Family, family_of, place_of
 from edgelr.latency.operation import Operation
+from edgelr.latency.operation_bytes import value_bytes, weight_bytes
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import RowSource
 from edgelr.latency.table import Head, Row, Table
 from edgelr.latency.wanted import between
 
-TRIAL = 12  # rows whose time tells that of the rest
+TRIAL = 24  # rows whose time tells that of the rest: from the smallest to the largest, since large ones are measured by themselves
 PORTION = 60  # rows asked for at once: each portion starts a process on the device
 KEPT_EVERY_S = 10.0
 TOLERANCE = 0.05
@@ -62,7 +63,7 @@ def build(
     edited = known is not None and known.edited
     every = tuple(dict.fromkeys(wanted))
     state = _State(head, rows, edited, source, save, clock, start + minutes * 60 if minutes > 0 else None)
-    missing = coarse_first([o for o in every if o not in rows])
+    missing = _trial_first(coarse_first([o for o in every if o not in rows]))
     if len(missing) < len(every):
         tell(f"{len(every) - len(missing)} of {len(every)} rows are known already")
     added = 0
@@ -139,6 +140,13 @@ def coarse_first(operations: Sequence[Operation]) -> list[Operation]:
     return [members[i] for i in range(max(map(len, turns), default=0)) for members in turns if i < len(members)]
 
 
+def _trial_first(operations: list[Operation]) -> list[Operation]:
+    """``TRIAL`` of them, evenly over their sizes in bytes, and then the rest as they were."""
+    ordered = sorted(operations, key=lambda o: weight_bytes(o) + value_bytes(o))
+    trial = dict.fromkeys(ordered[i * (len(ordered) - 1) // (TRIAL - 1)] for i in range(TRIAL) if ordered)
+    return [*trial, *(o for o in operations if o not in trial)]
+
+
 def _spread_out(members: list[Operation]) -> list[Operation]:
     logs = np.log([place_of(o) for o in members])
     order = [int(np.argmin(np.abs(logs - logs.mean(axis=0)).sum(axis=1)))]
@@ -186,7 +194,8 @@ def _estimate(rows: int, start_s: float, seconds_a_row: float, minutes: float) -
     """From a trial: the seconds until a portion's first row, and between rows."""
     each = seconds_a_row + start_s / PORTION
     whole = rows * each / 60
-    told = f"{rows} more rows take about {max(whole, 0.1):.1f} minutes"
+    most = max(whole, 0.1) * (1 + _SHARE) ** _ROUNDS
+    told = f"{rows} more rows take about {max(whole, 0.1):.1f} minutes, and those between them up to {most - max(whole, 0.1):.1f}"
     if minutes and whole > minutes:
         fit = min(int(minutes * 60 / each), rows)
         told += f"; in {minutes:g} minutes about {fit} of them, the coarse ones first. Run it again to go on"

@@ -58,10 +58,26 @@ def test_the_minutes_are_told_before_they_are_spent_and_kept() -> None:
 
     wanted = [*grid(), *grid(1), *grid(5)]
     built = build(HEAD, wanted, Slow(), minutes=4, tell=told.append, clock=lambda: now[0])
-    assert "87 more rows take about 8.8 minutes; in 4 minutes about 39" in told[0]  # 6 s each
+    assert "75 more rows take about 7.6 minutes, and those between them up to 2.5; in 4 minutes about 39" in told[0]  # 6 s each
     assert now[0] == pytest.approx(240, abs=6)
     assert built.measured == 40 and len(built.missing) == 59
     assert {family_of(o) for o in built.table.rows} == {family_of(o) for o in wanted}  # the coarse ones of each family first
+
+
+def test_the_minutes_count_that_large_rows_take_longer() -> None:
+    """Most operations of a grid are small, and the first ones of each family are: minutes told by those alone are too few."""
+    now, told = [0.0], list[str]()
+
+    class Slow(Board):
+        def rows(self, operations):  # type: ignore[no-untyped-def]
+            for row in super().rows(operations):
+                now[0] += 1.0 if row.operation.inputs[0][-1] < 1000 else 11.0
+                yield row
+
+    wanted = [conv(8, c, 16) for c in (*range(8, 904, 8), *range(1000, 1480, 10))]
+    build(HEAD, wanted, Slow(), tell=told.append, clock=lambda: now[0], tolerance=9)
+    assert len(wanted) == 160 and told[0].startswith("136 more rows take about ")
+    assert float(told[0].split()[5]) == pytest.approx(136 * (0.7 * 1.0 + 0.3 * 11.0) / 60, rel=0.15)
 
 
 def test_operations_that_can_not_be_measured_are_told() -> None:
