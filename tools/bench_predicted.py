@@ -32,6 +32,7 @@ from edgelr.devices.attach import open_transport
 from edgelr.factorize import skeleton
 from edgelr.graph import Graph
 from edgelr.latency.building import build
+from edgelr.latency.clamps import clamps
 from edgelr.latency.file_price import file_price
 from edgelr.latency.grid import grid
 from edgelr.latency.machine import RUNTIMES
@@ -118,6 +119,7 @@ def built(device: Device, format: Format, file: Path, minutes: float, quick: boo
     head = replace(head_of(target, told, format), conditions=far.conditions())
     wanted: list[Operation] = [o for n in (*NUMBERS, "dynamic") for o in grid(format, n)]
     wanted += reorders() if blocked else ()
+    wanted += clamps() if format == "onnx" else ()
 
     def save(made: Table) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ _POOLS = ("maxpool", "avgpool")
 _ROWS = ("softmax", "layer_norm", "instance_norm", "mean", "sum")
 _PIXELS = ("concat", "split", "pad", "slice", "resize_nearest", "resize_bilinear", "transpose", "gather")
 _RECURRENT = ("lstm", "gru")
-# Clamping is part of every kernel that has weights, in XNNPACK and in ONNX Runtime's fused ones: it costs nothing.
+# Clamping is part of every kernel that has weights, in XNNPACK and in ONNX Runtime's fused ones; what it costs there: clamps.py.
 _FREE = ("none", "relu", "relu6", "relu_n1_to_1", "clip")
 
 

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Literal
 
 from edgelr.errors import BadInputError
+from edgelr.latency.clamps import clamp_us, clamped
 from edgelr.latency.families import Family, family_of, place_of
 from edgelr.latency.operation import Operation
 from edgelr.latency.surface import Surface
@@ -44,6 +45,7 @@ class Pricer:
             raise BadInputError("The latency table has no rows.", "nothing can be priced by it.", "build it: edgelr table build")
         self.table = table
         self._floor_us = max(LEAST_US, table.head.call_us / 4)  # calls differ by so much from one another, and one is taken off each row
+        self._clamp_us = clamp_us(table.rows)
         self._rows: dict[Family, list[Row]] = defaultdict(list)
         for row in sorted(table.rows.values(), key=lambda r: r.operation):
             self._rows[family_of(row.operation)].append(row)
@@ -82,7 +84,7 @@ class Pricer:
         if family not in self._surfaces:
             # Off the kernel's step a time may be higher than on it: such rows price themselves, and don't bend the surface.
             step, channels = self.table.head.steps.get(family.numbers, 1), family.channels
-            places = [(place_of(r.operation), r.us) for r in self._rows[family]] if family in self._rows else []
+            places = [(place_of(r.operation), self._plain_us(r)) for r in self._rows[family]] if family in self._rows else []
             if not places:
                 raise KeyError(family)
             on_step = [(p, us) for p, us in places if channels is None or p[channels] % step == 0] or places
@@ -104,13 +106,20 @@ class Pricer:
             return Price(max(row.us + self._smoothing(family, operation), 0.0), "row", row.half_width)
         if family in self._rows:
             surface = self.surface(family)
-            us = surface.us(place) * self._off_step(family, place)
+            us = surface.us(place) * self._off_step(family, place) + self._clamping_us(operation)
             return Price(us, "between" if surface.within(place) else "beyond", surface.error)
         other = self._like(family)
         if other is None:
             return Price(self._by_work(operation), "unlike", 2 * UNLIKE_ERROR)
         surface = self.surface(other)
-        return Price(surface.us(place), "unlike", max(UNLIKE_ERROR, surface.error))
+        return Price(surface.us(place) + self._clamping_us(operation), "unlike", max(UNLIKE_ERROR, surface.error))
+
+    def _clamping_us(self, operation: Operation) -> float:
+        return self._clamp_us * prod(operation.output) if clamped(operation) else 0.0
+
+    def _plain_us(self, row: Row) -> float:
+        """Without what clamping costs: a surface is of operations that don't."""
+        return max(row.us - self._clamping_us(row.operation), 0.0)
 
     def _off_step(self, family: Family, place: tuple[int, ...]) -> float:
         """By how much output channels off the kernel's step are dearer than the next step: as rows off it say, the nearest ones most.
@@ -123,7 +132,7 @@ class Pricer:
             return 1.0
         if family not in self._dearer:
             surface = self.surface(family)
-            off = [(p, r.us) for r in self._rows[family] if (p := place_of(r.operation))[at] % step]
+            off = [(p, self._plain_us(r)) for r in self._rows[family] if (p := place_of(r.operation))[at] % step]
             self._dearer[family] = [(p, log((us + self._floor_us) / (surface.us(p) + self._floor_us))) for p, us in off]
         like = [(p, dearer) for p, dearer in self._dearer[family] if (p[at] < step) == (place[at] < step)]
         nearness = [1 / (1 + sum(log(a / b) ** 2 for a, b in zip(p, place, strict=True))) for p, _ in like]

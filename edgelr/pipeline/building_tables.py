@@ -12,6 +12,7 @@ from edgelr.devices.described import Described
 from edgelr.errors import BadInputError, UsageError
 from edgelr.graph.recurrent import layers
 from edgelr.latency.building import Built, build
+from edgelr.latency.clamps import clamped, clamps
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.grid import grid
 from edgelr.latency.machine import RUNTIMES
@@ -84,7 +85,8 @@ def build_tables(
 def _wanted(settings: Settings, format: Format, numbers: Sequence[Numbers], step: int, blocked: bool) -> tuple[Operation, ...]:
     if not settings.model:
         layouts = reorders() if blocked and "float" in numbers else ()
-        return (*(o for n in numbers for o in grid(format, n)), *layouts)
+        bounds = clamps() if format == "onnx" and "float" in numbers else ()
+        return tuple(dict.fromkeys((*(o for n in numbers for o in grid(format, n)), *layouts, *bounds)))
     name, network = read_network(settings)
     graph = inspect(name, network, input_shape(settings, None)).graph
     found: list[Operation] = []
@@ -92,6 +94,7 @@ def _wanted(settings: Settings, format: Format, numbers: Sequence[Numbers], step
     for form in (Form(n, s) for n in numbers for s in spellings):
         data = draft(graph, (format,), Precision({format: form}))[format]
         found += operations_of_network((cut.operation for cut in cut_operators(data, format, blocked=blocked)), step)
+    found += clamps() if format == "onnx" and any(map(clamped, found)) else ()
     return tuple(dict.fromkeys(found))
 
 
