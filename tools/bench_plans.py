@@ -77,7 +77,7 @@ class Views:
             y, x = down * (side - part), right * (side - part)
             cut = photo[None, :, y : y + part, x : x + part]
             photo = torch.nn.functional.interpolate(cut, (side, side), mode="bilinear", align_corners=False)[0]
-        return np.array(photo.flip(-1) if mirrored else photo)
+        return np.asarray((photo.flip(-1) if mirrored else photo).numpy())
 
 
 def networks(shared: Path, quick: bool) -> Iterator[Net]:
