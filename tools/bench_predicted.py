@@ -189,7 +189,8 @@ def page(cells: Mapping[str, Any]) -> list[str]:
     sizes = [f"{RUNTIMES[f]}: {c['rows']} rows, {c['bytes']:,} bytes" for f in FORMATS if (c := cells.get(f"table {f}"))]
     return [
         table(["", "runtime", "numbers", "files", "median error", "four of five within", "worst", "bias"], told),
-        f"others: {'; '.join(UNSEEN)}. Prices' rules were made looking at the errors of the networks before them, and not of these.",
+        f"others: {'; '.join(UNSEEN)}. Prices' rules were made looking at the errors of the networks before them. Of these, SqueezeNet's "
+        "showed that channels behind a concatenation were counted wrongly.",
         "Tables: " + "; ".join(sizes) + ".",
         table(["network", "weights", "numbers", "runtime", "measured, ms", "apart", "predicted, ms", "error", "within rows"], rows),
         "weights: what low rank leaves of each layer. measured: the median of the three processes that lie closest together. apart: the "
