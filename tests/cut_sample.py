@@ -35,10 +35,3 @@ def of_graph(graph: Graph, format: Format, numbers: str = "int8") -> bytes:
     kept = None if numbers == "int8" else {n.name: Kept(numbers, "choice", "") for n in graph.nodes}  # type: ignore[arg-type]
     q = quantize(graph, dict.fromkeys(graph.shapes, (-4.0, 4.0)), kept)
     return tflite_bytes(q) if format == "tflite" else onnx_bytes(q)
-
-
-def alone(data: bytes, format: Format) -> list[Operation]:
-    """The operations of an operation's own file, without those that make a loop's variables there."""
-    found = [c.operation for c in cut_operators(data, format)]
-    before = {"reshape", "fill"} if format == "tflite" and found[-1].op == "loop" else set()
-    return [o for o in found if o.op not in before]

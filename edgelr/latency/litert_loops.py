@@ -54,33 +54,24 @@ def loop_of(schema: Any, model: Any, graph: Any, operator: Any) -> Operation:
 
 
 def whole_loop(schema: Any, model: Any, graph: Any, operator: Any) -> bytes:
-    """A file with the loop alone, and all that turns in it; for a WHILE that ``loop_of`` takes.
-
-    With the RESHAPE and FILL that make its variables: TFLite copies a variable that is an input of the graph in every turn, and an
-    operation's result once.
-    """
+    """A file with the loop alone, and all that turns in it; for a WHILE that ``loop_of`` takes."""
     alone = schema.ModelT()
     alone.version, alone.buffers, alone.subgraphs, alone.operatorCodes = 3, [schema.BufferT()], [], []
     graphs = [schema.SubGraphT() for _ in range(3)]
     condition, body, less, _, _ = _parts(model, operator)
-    wanted = {int(i) for i in operator.inputs}
-    light = (schema.BuiltinOperator.RESHAPE, schema.BuiltinOperator.FILL)
-    before = [o for o in graph.operators if wanted.intersection(map(int, o.outputs)) and _code(model, o) in light]
-    for inside, source, work in zip(graphs, (graph, condition, body), ([*before, operator], [less], body.operators), strict=True):
+    for inside, source, work in zip(graphs, (graph, condition, body), ([operator], [less], body.operators), strict=True):
         inside.tensors = []
         move = mover(model, source, alone, inside)
         inside.operators = [moved(model, alone, o, move) for o in work]
         if source is graph:
-            made = {i for o in inside.operators for i in o.outputs}
-            read = dict.fromkeys(i for o in inside.operators for i in o.inputs)
-            inside.inputs = [i for i in read if i not in made and inside.tensors[i].buffer == 0]
-            inside.outputs = inside.operators[-1].outputs
+            inside.inputs = [i for i in inside.operators[0].inputs if inside.tensors[i].buffer == 0]
+            inside.outputs = inside.operators[0].outputs
         else:
             inside.inputs, inside.outputs = ([move(int(i)) for i in ends] for ends in (source.inputs, source.outputs))
     alone.subgraphs = graphs
     options = type(operator.builtinOptions)()
     options.condSubgraphIndex, options.bodySubgraphIndex = 1, 2
-    graphs[0].operators[-1].builtinOptions = options
+    graphs[0].operators[0].builtinOptions = options
     return pack(alone)
 
 
