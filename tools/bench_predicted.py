@@ -32,17 +32,14 @@ from edgelr.devices.attach import open_transport
 from edgelr.factorize import skeleton
 from edgelr.graph import Graph
 from edgelr.latency.building import build
-from edgelr.latency.clamps import clamps
 from edgelr.latency.file_price import file_price
-from edgelr.latency.grid import grid
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.measuring_far import measure_far
-from edgelr.latency.operation import Operation
 from edgelr.latency.pricer import Pricer
-from edgelr.latency.reorders import reorders
 from edgelr.latency.row_source import DeviceRows
 from edgelr.latency.table import Table
 from edgelr.latency.table_file import dumps, loads
+from edgelr.latency.wanted import general_operations
 from edgelr.models.survey import survey
 from edgelr.pipeline.building_tables import head_of
 from edgelr.pipeline.files import draft
@@ -117,9 +114,7 @@ def built(device: Device, format: Format, file: Path, minutes: float, quick: boo
     source = DeviceRows(device, format, target.threads, blocked=blocked)
     far = measure_far(device, format, target.threads, NUMBERS, blocked=blocked)
     head = replace(head_of(target, told, format), conditions=far.conditions())
-    wanted: list[Operation] = [o for n in (*NUMBERS, "dynamic") for o in grid(format, n)]
-    wanted += reorders() if blocked else ()
-    wanted += clamps() if format == "onnx" else ()
+    wanted = general_operations(format, (*NUMBERS, "dynamic"), blocked=blocked)
 
     def save(made: Table) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -186,12 +181,15 @@ def page(cells: Mapping[str, Any]) -> list[str]:
         far = f"{apart(cell['sessions']):.0%} of {len(cell['sessions'])}"
         rows.append([net, f"{float(share):.0%}", numbers, runtime, ms[0], far, ms[1], f"{error:+.1%}", f"{known:.0%}"])
     told = [[*group, *summary(errors)] for group, errors in sorted(groups.items(), key=lambda g: (g[0][0], g[0][1] == "all", g[0]))]
-    sizes = [f"{RUNTIMES[f]}: {c['rows']} rows, {c['bytes']:,} bytes" for f in FORMATS if (c := cells.get(f"table {f}"))]
+    made = {RUNTIMES[f]: c for f in FORMATS if (c := cells.get(f"table {f}"))}
+    sizes = [f"{runtime}: {c['rows']} rows, {c['bytes']:,} bytes" for runtime, c in made.items()]
+    far = [f"{runtime} {key.split()[-1]} {us}" for runtime, c in made.items() for key, us in sorted(c["far"].items())]
     return [
         table(["", "runtime", "numbers", "files", "median error", "four of five within", "worst", "bias"], told),
         f"others: {'; '.join(UNSEEN)}. Prices' rules were made looking at the errors of the networks before them. Of these, SqueezeNet's "
         "showed that channels behind a concatenation were counted wrongly.",
         "Tables: " + "; ".join(sizes) + ".",
+        "Far (us for each KB of weights in networks of 16 and of 40 MB, and of values; measured): " + "; ".join(far) + ".",
         table(["network", "weights", "numbers", "runtime", "measured, ms", "apart", "predicted, ms", "error", "within rows"], rows),
         "weights: what low rank leaves of each layer. measured: the median of the three processes that lie closest together. apart: the "
         "slowest of all processes that measured it over the fastest, and how many they were. within rows: "
@@ -210,7 +208,8 @@ def main() -> None:
     with Device(open_transport("local")) as device:
         for format in FORMATS:
             made = built(device, format, a.tables / f"{RUNTIMES[format]}{'-quick' if a.quick else ''}.tsv", a.minutes, a.quick)
-            cells.put(f"table {format}", {"rows": len(made.rows), "bytes": len(dumps(made))}, lambda: 0.0)
+            told = {"rows": len(made.rows), "bytes": len(dumps(made)), "far": dict(made.head.conditions)}
+            cells.put(f"table {format}", told, lambda: 0.0)
             for name, net in list(nets(a.shared).items())[: 2 if a.quick else None]:
                 compare(device, cells, format, name, net, Pricer(made), a.quick)
     publish(a.out, "Predicted against measured", sum(cells.seconds.values()), a.quick, *page(cells.done))

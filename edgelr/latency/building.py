@@ -12,7 +12,7 @@ import numpy as np
 from edgelr.errors import BadInputError
 from edgelr.latency.families import Family, family_of, place_of
 from edgelr.latency.operation import Operation
-from edgelr.latency.operation_bytes import value_bytes, weight_bytes
+from edgelr.latency.operation_bytes import held_bytes
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import RowSource
 from edgelr.latency.table import Head, Row, Table
@@ -142,7 +142,7 @@ def coarse_first(operations: Sequence[Operation]) -> list[Operation]:
 
 def _trial_first(operations: list[Operation]) -> list[Operation]:
     """``TRIAL`` of them, evenly over their sizes in bytes, and then the rest as they were."""
-    ordered = sorted(operations, key=lambda o: weight_bytes(o) + value_bytes(o))
+    ordered = sorted(operations, key=held_bytes)
     trial = dict.fromkeys(ordered[i * (len(ordered) - 1) // (TRIAL - 1)] for i in range(TRIAL) if ordered)
     return [*trial, *(o for o in operations if o not in trial)]
 

@@ -1,6 +1,6 @@
 """What it costs to clamp a convolution's output: nothing in most kernels, which do it while they write.
 
-ONNX Runtime goes over a float output once more for every activation but ReLU (docs/benchmarks/clamps.md). So a table may have rows of an
+ONNX Runtime goes over a float output once more for ReLU6, and not for ReLU (docs/benchmarks/clamps.md). So a table may have rows of an
 operation with and without it, and what these are apart holds for each number of any output.
 """
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 A row is measured with its weights near, as those of a network are that the cache holds whole: there sums of rows are right. Of larger
 networks they are too low, by what their size says. Measured on x86-64 (1 MB of L2, a share of 32 MB of L3; LiteRT 2.3.0, ONNX Runtime
-1.31.1; by hour, as other users leave of L3): those of 17 MB by 0.012 to 0.022 us a KB in LiteRT and 0.020 to 0.042 in ONNX Runtime, one of
-38 MB by 0.012 to 0.037 and by 0.022 to 0.054. Emptying the caches before each call instead makes small networks' rows too dear by up to
-40 %.
+1.31.1; docs/benchmarks/predicted.md): those of 17 MB by 0.012 to 0.020 us a KB in LiteRT and 0.027 to 0.042 in ONNX Runtime, one of
+38 MB by 0.016 to 0.037 and by 0.027 to 0.054; in other hours by half or twice as much, as other users leave of L3. Emptying the caches
+before each call instead makes small networks' rows too dear by up to 40 %.
 """
 from __future__ import annotations
 

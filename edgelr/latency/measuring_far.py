@@ -34,7 +34,7 @@ def references(device: Device, format: Format, threads: int, numbers: Numbers, b
 
     What is looked for is a tenth of a network's time, and processes differ by some per cent: all is measured in several of them, each
     network alone. Told by the second fastest process: other users of the machine only ever slow one down (by their share of the last
-    cache, so that medians of two hours gave twice as much), and a single one may be lucky with its memory.
+    cache), and a single one may be lucky with its memory.
     """
     files = reference_files(format, numbers)
     cuts = {name: list(cut_operators(data, format, blocked=blocked)) for name, data in files.items()}

@@ -36,6 +36,11 @@ def value_bytes(operation: Operation) -> int:
     return (sum(map(prod, operation.inputs)) + prod(operation.output)) * _VALUE_BYTES[operation.numbers]
 
 
+def held_bytes(operation: Operation) -> int:
+    """All that an operation goes through: weights and values."""
+    return weight_bytes(operation) + value_bytes(operation)
+
+
 def moved_bytes(operation: Operation) -> int:
     """Values of an operation with weights. Others stand between those, and find their values where these left them."""
     return value_bytes(operation) if weight_bytes(operation) else 0

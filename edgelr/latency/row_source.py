@@ -9,7 +9,7 @@ from edgelr.devices import Device
 from edgelr.errors import UnsupportedError
 from edgelr.latency.alone import times_alone
 from edgelr.latency.operation import Operation
-from edgelr.latency.operation_bytes import value_bytes, weight_bytes
+from edgelr.latency.operation_bytes import held_bytes
 from edgelr.latency.samples import sample
 from edgelr.latency.table import Row
 from edgelr.vocabulary import Format
@@ -41,7 +41,7 @@ class DeviceRows:
         return median(self._calls) if self._calls else 0.0
 
     def rows(self, operations: Iterable[Operation]) -> Iterator[Row]:
-        ordered = sorted(operations, key=lambda o: weight_bytes(o) + value_bytes(o))  # so that neighbours are of a size
+        ordered = sorted(operations, key=held_bytes)  # so that neighbours are of a size
         named = {f"row{i}": operation for i, operation in enumerate(ordered)}
         told = times_alone(
             self._device, named, self._files(named), self._format, self._threads,

@@ -1,15 +1,31 @@
-"""Which operations a table should hold for one network: those it has, what its layers become at lower rank, and what lies between."""
+"""Which operations a table should hold: in general; for one network, with what its layers become at lower rank; and what lies between."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import prod, sqrt
 
+from edgelr.latency.clamps import clamps
 from edgelr.latency.families import family_of
+from edgelr.latency.grid import grid
 from edgelr.latency.loops import layer_of
 from edgelr.latency.operation import Operation, Shape
+from edgelr.latency.reorders import reorders
+from edgelr.vocabulary import Format, Numbers
 
 _SHARES = (0.06, 0.125, 0.19, 0.25, 0.375, 0.5, 0.625, 0.75)  # of full rank
+
+
+def general_operations(format: Format, numbers: Iterable[Numbers], *, blocked: bool) -> tuple[Operation, ...]:
+    """What a measured table of no network holds: the grid, and what ONNX Runtime does to floats beside it.
+
+    ``blocked``: with that runtime's float layouts for x86-64.
+    """
+    each = tuple(numbers)
+    found = [o for n in each for o in grid(format, n)]
+    if format == "onnx" and "float" in each:
+        found += (*(reorders() if blocked else ()), *clamps())
+    return tuple(dict.fromkeys(found))
 
 
 def operations_of_network(operations: Iterable[Operation], step: int, shares: Iterable[float] = _SHARES) -> tuple[Operation, ...]:

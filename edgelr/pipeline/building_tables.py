@@ -14,16 +14,14 @@ from edgelr.graph.recurrent import layers
 from edgelr.latency.building import Built, build
 from edgelr.latency.clamps import clamped, clamps
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.grid import grid
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.measuring_far import measure_far
 from edgelr.latency.operation import Operation
 from edgelr.latency.pricer import Pricer
-from edgelr.latency.reorders import reorders
 from edgelr.latency.row_source import DeviceRows
 from edgelr.latency.store import load_table, own_file, save_table
 from edgelr.latency.table import Head, Table
-from edgelr.latency.wanted import operations_of_network
+from edgelr.latency.wanted import general_operations, operations_of_network
 from edgelr.pipeline.files import draft
 from edgelr.pipeline.precision import Form, Precision, Spelling
 from edgelr.pipeline.settings import Settings
@@ -85,9 +83,7 @@ def build_tables(
 
 def _wanted(settings: Settings, format: Format, numbers: Sequence[Numbers], step: int, blocked: bool) -> tuple[Operation, ...]:
     if not settings.model:
-        layouts = reorders() if blocked and "float" in numbers else ()
-        bounds = clamps() if format == "onnx" and "float" in numbers else ()
-        return tuple(dict.fromkeys((*(o for n in numbers for o in grid(format, n)), *layouts, *bounds)))
+        return general_operations(format, numbers, blocked=blocked)
     name, network = read_network(settings)
     graph = inspect(name, network, input_shape(settings, None)).graph
     found: list[Operation] = []

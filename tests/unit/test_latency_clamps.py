@@ -8,10 +8,13 @@ import pytest
 from latency_sample import HEAD, conv, us
 
 from edgelr.latency.clamps import clamp_us, clamped, clamps
+from edgelr.latency.grid import grid
 from edgelr.latency.operation import Operation
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.samples import sample
 from edgelr.latency.table import Row, Table
+from edgelr.latency.wanted import general_operations
+from edgelr.vocabulary import Format, Numbers
 
 EACH = 1e-4  # us for each number
 
@@ -61,3 +64,13 @@ def test_the_operations_for_it_are_pairs_that_can_be_made() -> None:
     assert {replace(o, activation="none") for o in found if clamped(o)} == {o for o in found if not clamped(o)}
     for operation in found:
         assert sample(operation, "onnx", blocked=True) != sample(replace(operation, activation="relu"), "onnx", blocked=True)
+
+
+def test_only_a_table_of_onnx_runtime_s_floats_holds_them() -> None:
+    def beside(format: Format, numbers: Numbers, blocked: bool = False) -> set[Operation]:
+        return set(general_operations(format, [numbers], blocked=blocked)) - set(grid(format, numbers))
+
+    pairs = {o for o in clamps() if clamped(o)}
+    assert pairs <= beside("onnx", "float") and not any(o.op == "reorder_input" for o in beside("onnx", "float"))
+    assert {o.op for o in beside("onnx", "float", True)} >= {"reorder_input", "reorder_output"}
+    assert not beside("onnx", "int8", True) and not beside("tflite", "float")
