@@ -3,20 +3,21 @@
     OMP_NUM_THREADS=1 python tools/bench_predicted.py --tables FOLDER --out docs/benchmarks/predicted.md
 
 Eleven networks, dense and with about half and a quarter of their layers' parameters (ranks on the kernels' steps), in float and on
-integers, in both runtimes. A runtime's table holds the general grid of operations and no network. Each file is measured alone, in
-processes of its own until three agree to 3 %, nine at most, and told by the median of the three that lie closest together. Tables are
-kept in ``--tables``; an interrupted run goes on with them.
+integers, in both runtimes. A runtime's table holds the general grid of operations and no network. Networks are measured while the table
+is: after every few hundred rows each file once, alone in a process of its own, and once more what tells how far weights come from. So
+what other users of the machine slow down they slow down for both; a file is told by the median of its processes. The tables are left in
+``--tables``. A runtime whose run was interrupted begins anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import torch
@@ -34,11 +35,12 @@ from edgelr.graph import Graph
 from edgelr.latency.building import build
 from edgelr.latency.file_price import file_price
 from edgelr.latency.machine import RUNTIMES
-from edgelr.latency.measuring_far import measure_far
+from edgelr.latency.measuring_far import References, far_of
+from edgelr.latency.operation import Operation
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import DeviceRows
-from edgelr.latency.table import Table
-from edgelr.latency.table_file import dumps, loads
+from edgelr.latency.table import Row, Table
+from edgelr.latency.table_file import dumps
 from edgelr.latency.wanted import general_operations
 from edgelr.models.survey import survey
 from edgelr.pipeline.building_tables import head_of
@@ -52,7 +54,7 @@ from edgelr.vocabulary import Choice, Format, Layer, Numbers, Plan
 SHARES = (1.0, 0.5, 0.25)
 NUMBERS: tuple[Numbers, ...] = ("int8", "float")
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
-SESSIONS, MOST, AGREED = 3, 9, 0.03
+PORTIONS = 6  # of rows, between two turns of the networks
 FEW = 2_000  # parameters below which a layer stays dense
 UNSEEN = ("SqueezeNet, 128", "EfficientNet-Lite0, 128", "GRU, 2 x 96")
 MODELS = ("models/imagenet_nets.py", "models/resnet_cifar.py", "models/vgg_cifar.py")
@@ -106,22 +108,47 @@ def graph_of(net: Net, share: float) -> Graph:
     return inspect("network", model, net.shape).graph
 
 
-def built(device: Device, format: Format, file: Path, minutes: float, quick: bool) -> Table:
-    """This machine's table of the general grid, with what was measured before; float and integers, each with its dynamic rows."""
-    known = loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+class Turns:
+    """A table's rows as they are measured, and after every ``PORTIONS`` portions of them what ``then`` does."""
+
+    def __init__(self, source: DeviceRows, then: Callable[[], None]) -> None:
+        self._source, self._then, self._portions = source, then, 0
+
+    @property
+    def call_us(self) -> float:
+        return self._source.call_us
+
+    def rows(self, operations: Iterable[Operation]) -> Iterator[Row]:
+        yield from self._source.rows(operations)
+        self._portions += 1
+        if self._portions % PORTIONS == 0:
+            self._then()
+
+
+def built(device: Device, format: Format, files: Mapping[str, bytes], quick: bool) -> tuple[Table, dict[str, list[float]]]:
+    """This machine's table of the general grid, float and integers, each with its dynamic rows; and the microseconds of each file in
+    each of its processes, between the rows."""
     target, told = load_target("host"), device.describe(RUNTIMES[format])
     blocked = own_layouts(told, format)
-    source = DeviceRows(device, format, target.threads, blocked=blocked)
-    far = measure_far(device, format, target.threads, NUMBERS, blocked=blocked)
-    head = replace(head_of(target, told, format), conditions=far.conditions())
+    every = [References(device, format, target.threads, n, blocked=blocked) for n in NUMBERS]
+    us: dict[str, list[float]] = {name: [] for name in files}
+    rounds, seconds = (3, 0.0) if quick else (20, 0.3)
+    start = time.perf_counter()
+
+    def networks() -> None:
+        for name, data in files.items():
+            m = device.measure({name: data}, runtime=RUNTIMES[format], threads=1, rounds=rounds, min_seconds=seconds)
+            us[name].append(m[name].median * 1e3)
+        for references in every:
+            references.measure()
+        tell(f"{RUNTIMES[format]}: networks measured {len(us[name])} times, {(time.perf_counter() - start) / 60:.0f} minutes")
+
+    source = Turns(DeviceRows(device, format, target.threads, blocked=blocked), networks)
     wanted = general_operations(format, (*NUMBERS, "dynamic"), blocked=blocked)
-
-    def save(made: Table) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(dumps(made), encoding="utf-8")
-
-    made = build(head, wanted[::40] if quick else wanted, source, known=known, minutes=minutes, save=save, tell=tell)
-    return made.table
+    made = build(head_of(target, told, format), wanted[::40] if quick else wanted, source, tell=tell).table
+    if not any(us.values()):
+        networks()
+    return replace(made, head=replace(made.head, conditions=far_of(every).conditions())), us
 
 
 def predicted(data: bytes, format: Format, pricer: Pricer) -> dict[str, Any]:
@@ -133,28 +160,10 @@ def predicted(data: bytes, format: Format, pricer: Pricer) -> dict[str, Any]:
     return {"us": price.times.whole_us, "basis": {b: us / max(price.times.sum_us, 1e-9) for b, us in spent.items()}}
 
 
-def measured(device: Device, files: Mapping[str, bytes], format: Format, quick: bool) -> dict[str, list[float]]:
-    """Microseconds of each file alone, in several processes: what memory each is given moves a network's time by some per cent, and other
-    users of the machine by more. A file is measured until ``SESSIONS`` of its processes agree to ``AGREED``, or ``MOST`` have run."""
-    found: dict[str, list[float]] = {name: [] for name in files}
-    rounds, seconds = (3, 0.0) if quick else (30, 1.0)
-    for run in range(1 if quick else MOST):
-        for name, data in files.items():
-            if run < SESSIONS or apart(closest(found[name])) > AGREED:
-                m = device.measure({name: data}, runtime=RUNTIMES[format], threads=1, rounds=rounds, min_seconds=seconds)
-                found[name].append(m[name].median * 1e3)
-    return found
-
-
-def closest(us: list[float]) -> list[float]:
-    """The ``SESSIONS`` processes that lie closest together."""
-    ordered = sorted(us)
-    return min((ordered[i : i + SESSIONS] for i in range(max(len(us) - SESSIONS, 0) + 1)), key=apart)
-
-
 def apart(us: list[float]) -> float:
-    """The slowest over the fastest, less one."""
-    return max(us) / min(us) - 1
+    """The upper quartile over the lower one, less one."""
+    low, _, high = quantiles(us, n=4, method="inclusive") if len(us) > 1 else (us[0],) * 3
+    return high / low - 1
 
 
 def summary(errors: list[float]) -> list[str]:
@@ -178,8 +187,8 @@ def page(cells: Mapping[str, Any]) -> list[str]:
             groups.setdefault(("others" if net in UNSEEN else "networks", *group), []).append(error)
         known = cell["basis"].get("row", 0.0) + cell["basis"].get("between", 0.0)
         ms = [f"{us / 1e3:.3f}" for us in (cell["measured"], cell["us"])]
-        far = f"{apart(cell['sessions']):.0%} of {len(cell['sessions'])}"
-        rows.append([net, f"{float(share):.0%}", numbers, runtime, ms[0], far, ms[1], f"{error:+.1%}", f"{known:.0%}"])
+        spread = f"{apart(cell['sessions']):.0%} of {len(cell['sessions'])}"
+        rows.append([net, f"{float(share):.0%}", numbers, runtime, ms[0], spread, ms[1], f"{error:+.1%}", f"{known:.0%}"])
     told = [[*group, *summary(errors)] for group, errors in sorted(groups.items(), key=lambda g: (g[0][0], g[0][1] == "all", g[0]))]
     made = {RUNTIMES[f]: c for f in FORMATS if (c := cells.get(f"table {f}"))}
     sizes = [f"{runtime}: {c['rows']} rows, {c['bytes']:,} bytes" for runtime, c in made.items()]
@@ -191,44 +200,45 @@ def page(cells: Mapping[str, Any]) -> list[str]:
         "Tables: " + "; ".join(sizes) + ".",
         "Far (us for each KB of weights in networks of 16 and of 40 MB, and of values; measured): " + "; ".join(far) + ".",
         table(["network", "weights", "numbers", "runtime", "measured, ms", "apart", "predicted, ms", "error", "within rows"], rows),
-        "weights: what low rank leaves of each layer. measured: the median of the three processes that lie closest together. apart: the "
-        "slowest of all processes that measured it over the fastest, and how many they were. within rows: "
+        "weights: what low rank leaves of each layer. measured: the median of its processes. apart: the upper quartile of "
+        "them over the lower one, and how many they were. within rows: "
         "the share of the prediction that rows, or places between them, gave.",
     ]
 
 
 def main() -> None:
     arguments: argparse.ArgumentParser = parser(__doc__, "predicted")
-    arguments.add_argument("--tables", type=Path, required=True, help="folder where tables are kept")
-    arguments.add_argument("--minutes", type=float, default=0.0, help="for each runtime's table; 0: until it is whole")
+    arguments.add_argument("--tables", type=Path, required=True, help="folder where tables are left")
     a = arguments.parse_args()
     need(a.shared, *MODELS)
     torch.set_num_threads(1)
     cells = Cells(a.out, {"quick": a.quick, "cpu": describe_host()["cpu"]})
     with Device(open_transport("local")) as device:
         for format in FORMATS:
-            made = built(device, format, a.tables / f"{RUNTIMES[format]}{'-quick' if a.quick else ''}.tsv", a.minutes, a.quick)
-            told = {"rows": len(made.rows), "bytes": len(dumps(made)), "far": dict(made.head.conditions)}
-            cells.put(f"table {format}", told, lambda: 0.0)
-            for name, net in list(nets(a.shared).items())[: 2 if a.quick else None]:
-                compare(device, cells, format, name, net, Pricer(made), a.quick)
+            compare(device, cells, format, dict(list(nets(a.shared).items())[: 2 if a.quick else None]), a.tables, a.quick)
     publish(a.out, "Predicted against measured", sum(cells.seconds.values()), a.quick, *page(cells.done))
     cells.finish()
 
 
-def compare(device: Device, cells: Cells, format: Format, name: str, net: Net, pricer: Pricer, quick: bool) -> None:
-    """All files of a network in one runtime: measured together, and priced."""
-    keys = {f"net |{name}|{share}|{numbers}|{format}": (share, numbers) for share in SHARES for numbers in NUMBERS}
+def compare(device: Device, cells: Cells, format: Format, known: Mapping[str, Net], tables: Path, quick: bool) -> None:
+    """All files of all networks in one runtime: measured between the table's rows, and priced by it."""
+    keys = {f"net |{n}|{share}|{numbers}|{format}": (n, share, numbers) for n in known for share in SHARES for numbers in NUMBERS}
     if all(key in cells.done for key in keys):
         return
+    graphs = {(name, share): graph_of(net, share) for name, net in known.items() for share in SHARES}
+    files: dict[str, bytes] = {}
+    for key, (name, share, numbers) in keys.items():
+        form = Precision({format: Form(numbers, "loop" if name.startswith(("LSTM", "GRU")) else "fused")})
+        files[key] = draft(graphs[name, share], (format,), form)[format]
     start = time.perf_counter()
-    graphs = {share: graph_of(net, share) for share in SHARES}
-    precision = {n: Precision({format: Form(n, "loop" if name.startswith(("LSTM", "GRU")) else "fused")}) for n in NUMBERS}
-    files = {key: draft(graphs[share], (format,), precision[n])[format] for key, (share, n) in keys.items()}
-    times = measured(device, files, format, quick)
+    made, us = built(device, format, files, quick)
+    tables.mkdir(parents=True, exist_ok=True)
+    (tables / f"{RUNTIMES[format]}.tsv").write_text(dumps(made), encoding="utf-8")
+    pricer = Pricer(made)
     for key, data in files.items():
-        cell = {"measured": median(closest(times[key])), "sessions": times[key], **predicted(data, format, pricer)}
-        cells.put(key, cell, lambda: (time.perf_counter() - start) / len(files))
+        cells.put(key, {"measured": median(us[key]), "sessions": us[key], **predicted(data, format, pricer)}, lambda: 0.0)
+    told = {"rows": len(made.rows), "bytes": len(dumps(made)), "far": dict(made.head.conditions)}
+    cells.put(f"table {format}", told, lambda: time.perf_counter() - start)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What a network's operations cost beyond their rows where the network is larger than the caches: weights and values come from farther.
 
-A row is measured with its weights near, as those of a network are that the cache holds whole: there sums of rows are right. Of larger
-networks they are too low, by what their size says. Measured on x86-64 (1 MB of L2, a share of 32 MB of L3; LiteRT 2.3.0, ONNX Runtime
-1.31.1; docs/benchmarks/predicted.md): those of 17 MB by 0.012 to 0.020 us a KB in LiteRT and 0.027 to 0.042 in ONNX Runtime, one of
-38 MB by 0.016 to 0.037 and by 0.027 to 0.054; in other hours by half or twice as much, as other users leave of L3. Emptying the caches
-before each call instead makes small networks' rows too dear by up to 40 %.
+A row is measured with its operation's weights and values near, as those of a small network are that the cache holds whole: there sums of
+rows are right. Those of larger networks are too low, by what the network's size says; less so for an operation that is large itself, since
+alone it is far from its weights already. Measured on x86-64 (docs/benchmarks/rows.md): with that, whole networks of 10 to 100 MB
+come out of their own operations' times as smaller ones do; by the network's size alone a network of a few large layers came out
+dearer, and one of many small ones cheaper. Emptying the caches before each call instead makes small networks' rows too dear.
 """
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from edgelr.errors import BadInputError
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.graph import capture
 from edgelr.latency.operation import Operation
-from edgelr.latency.operation_bytes import moved_bytes, value_bytes, weight_bytes
+from edgelr.latency.operation_bytes import held_bytes, moved_bytes, value_bytes, weight_bytes
 from edgelr.quantization import quantize
 from edgelr.vocabulary import Format, Kept, Numbers
 
-CACHE_BYTES = 1_000_000  # L2 of a Cortex-A72 and of the x86-64 machine that this was measured on; A53 and A76 have half of it
+CACHE_BYTES = 1_000_000  # L2 of a Cortex-A72; A53, A76 and Zen 3 have half of it
 _LARGE, _VAST = 16, 40  # times the cache: sizes that weights' times are told for; between them they go by the size's logarithm
 _KEY = "far_us_per_kb"
 _RANGE = (-4.0, 4.0)
-Shares = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Far:
-    """Microseconds for each KB (1,000 bytes) by numbers: of weights in a network of 16 MB, in one of 40 MB or more, and of values."""
+    """Microseconds for each KB (1,000 bytes) by numbers, of a small operation: of weights in a network of 16 MB, in one of 40 MB or more,
+    and of values in one of 2 MB or more."""
 
     us_per_kb: Mapping[str, tuple[float, float, float]]
 
@@ -50,52 +50,64 @@ class Far:
         """For a table's head."""
         return {f"{_KEY} {numbers}": " ".join(f"{us:.4f}" for us in kinds) for numbers, kinds in sorted(self.us_per_kb.items())}
 
-    def us(self, operation: Operation, shares: Shares) -> float:
-        """What an operation costs more inside a network of these ``far_shares``."""
-        kinds = self.us_per_kb.get(operation.numbers, (0.0, 0.0, 0.0))
-        return sum(share * us * kb for share, us, kb in zip(shares, kinds, _kb(operation), strict=True))
+    def us(self, operation: Operation, size_bytes: int) -> float:
+        """What an operation costs more inside a network of this size (``network_bytes``) than alone."""
+        large, vast, values = self.us_per_kb.get(operation.numbers, (0.0, 0.0, 0.0))
+        kb = _kb_farther(operation, size_bytes)
+        return sum(us * n for us, n in zip((large, vast - large, values), kb, strict=True))
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A network measured whole, without the cost of the call, and by row: (operation, microseconds alone)."""
+    """A network measured whole, without the cost of the call. ``alone``: the times of its operations alone together, as a share of that."""
 
     whole_us: float
-    rows: Sequence[tuple[Operation, float]]
+    alone: float
+    operations: Sequence[Operation]
 
 
-def far_shares(operations: Iterable[Operation]) -> Shares:
-    """By how much each of the three times of ``Far`` counts in a network: none where the cache holds it.
-
-    It goes through all weights, and the memory of its values, which they share. Values are far from twice the cache on; weights more and
-    more up to sixteen times, by the size's logarithm, and then up to forty: behind one cache there is a larger one, which others use too.
-    """
+def network_bytes(operations: Iterable[Operation]) -> int:
+    """What a network goes through in a call: all its weights, and the memory of its values, which they share."""
     every = list(operations)
-    times = max(sum(map(weight_bytes, every)) + max(map(value_bytes, every), default=0), 1) / CACHE_BYTES
-    large = min(max(log(times) / log(_LARGE), 0.0), 1.0)
-    vast = min(max(log(times / _LARGE) / log(_VAST / _LARGE), 0.0), 1.0)
-    return large - vast, vast, min(max(times - 1, 0.0), 1.0)
+    return sum(map(weight_bytes, every)) + max(map(value_bytes, every), default=0)
 
 
-def far_us_per_kb(references: Sequence[Reference]) -> Shares:
-    """The three times, by non-negative least squares on the relative error of whole networks (Lawson and Hanson 1974)."""
+def far_us_per_kb(references: Sequence[Reference]) -> tuple[float, float, float]:
+    """As ``Far`` has them, by non-negative least squares on the relative error of whole networks (Lawson and Hanson 1974)."""
     from scipy.optimize import nnls
 
-    left = [max(1 - sum(us for _, us in r.rows) / r.whole_us, 0.0) for r in references]
-    found, _ = nnls(np.array([_far_kb(r) for r in references]), np.array(left))
-    large, vast, values = found.tolist()
-    return large, max(large, vast), values
+    left = [max(1 - r.alone, 0.0) for r in references]
+    found, _ = nnls(np.array([_kb_a_us(r) for r in references]), np.array(left))
+    large, beyond, values = found.tolist()
+    return large, large + beyond, values
 
 
-def _kb(operation: Operation) -> Shares:
-    weights = weight_bytes(operation) / 1e3
-    return weights, weights, moved_bytes(operation) / 1e3
+def _shares(size_bytes: int) -> tuple[float, float, float]:
+    """How far it is in so many bytes: none of the way where the cache holds them; to 16 times the cache, on to 40 times, and for values.
+
+    Values are far from twice the cache on; weights more and more, by the size's logarithm: behind one cache there is a larger one, which
+    others use too.
+    """
+    times = max(size_bytes, 1) / CACHE_BYTES
+    large, vast = log(times) / log(_LARGE), log(times / _LARGE) / log(_VAST / _LARGE)
+    return _within(large), _within(vast), _within(times - 1)
 
 
-def _far_kb(r: Reference) -> list[float]:
+def _within(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
+
+
+def _kb_farther(operation: Operation, size_bytes: int) -> tuple[float, float, float]:
+    """KB of weights, of weights and of values, each times how much farther than alone they come from in a network of this size."""
+    weights, values = weight_bytes(operation) / 1e3, moved_bytes(operation) / 1e3
+    large, vast, spread = (there - alone for there, alone in zip(_shares(size_bytes), _shares(held_bytes(operation)), strict=True))
+    return large * weights, vast * weights, spread * values
+
+
+def _kb_a_us(r: Reference) -> list[float]:
     """What each of the three times counts for each microsecond of the whole."""
-    shares, sizes = far_shares(o for o, _ in r.rows), zip(*(_kb(o) for o, _ in r.rows), strict=True)
-    return [share * sum(kb) / r.whole_us for share, kb in zip(shares, sizes, strict=True)]
+    size = network_bytes(r.operations)
+    return [sum(kb) / r.whole_us for kb in zip(*(_kb_farther(o, size) for o in r.operations), strict=True)]
 
 
 def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.far import Far, far_shares
+from edgelr.latency.far import Far, network_bytes
 from edgelr.latency.op_times import OpTimes
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.reorders import blocked
@@ -30,7 +30,7 @@ def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
     Raises what ``cut_operators`` raises.
     """
     cuts = list(cut_operators(data, format, blocked=blocked(pricer.table)))
-    far, shares = Far.of(pricer.table.head.conditions), far_shares(c.operation for c in cuts)
+    far, size = Far.of(pricer.table.head.conditions), network_bytes(c.operation for c in cuts)
     us: dict[str, float] = {}
     basis: dict[str, str] = {}
     for cut in cuts:
@@ -38,7 +38,7 @@ def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
             us.setdefault(cut.name, 0.0)
             continue
         price = pricer.price(cut.operation)
-        us[cut.name] = us.get(cut.name, 0.0) + price.us + far.us(cut.operation, shares)
+        us[cut.name] = us.get(cut.name, 0.0) + price.us + far.us(cut.operation, size)
         basis[cut.name] = max(basis.get(cut.name, price.basis), price.basis, key=_BASES.index)
     head = pricer.table.head
     return FilePrice(OpTimes(head.runtime, head.threads, us, head.call_us, sum(us.values()) + head.call_us), basis)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from edgelr.latency.operation import Operation
 from edgelr.vocabulary import How
 
-SCHEMA = 2  # 2: a loop is one row with all that turns in it; far_us_per_kb has three times
+SCHEMA = 3  # 2: a loop is one row with all that turns in it. 3: far_us_per_kb counts from where an operation's weights are alone
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,9 @@ def test_random_bytes_and_lines_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "\n", "\n" * 10_000, "edgelr-latency-table\t2\n", "edgelr-latency-table\t2\n\n",
-        "edgelr-latency-table\t2\n\n\nend\t0\tedited\n",
-        "edgelr-latency-table\t" + "9" * 100_000 + "\n", "\t" * 1_000_000 + "\n", "edgelr-latency-table\t2\r\n",
+        "", "\n", "\n" * 10_000, "edgelr-latency-table\t3\n", "edgelr-latency-table\t3\n\n",
+        "edgelr-latency-table\t3\n\n\nend\t0\tedited\n",
+        "edgelr-latency-table\t" + "9" * 100_000 + "\n", "\t" * 1_000_000 + "\n", "edgelr-latency-table\t3\r\n",
     ],
 )  # fmt: skip
 def test_what_is_no_table_is_refused(text: str) -> None:

@@ -9,7 +9,7 @@ from edgelr.errors import BadInputError
 from edgelr.export import tflite_bytes
 from edgelr.graph import capture
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.far import Far, Reference, far_shares, far_us_per_kb, reference_files
+from edgelr.latency.far import Far, Reference, far_us_per_kb, network_bytes, reference_files
 from edgelr.latency.file_price import file_price
 from edgelr.latency.operation import Operation
 from edgelr.latency.operation_bytes import stays_near, value_bytes, weight_bytes
@@ -57,36 +57,44 @@ def test_it_is_found_from_whole_networks() -> None:
     far = Far({"int8": (0.01, 0.03, 0.005)})
     heavy = Operation.parse("conv int8 1x7x7x512 1x7x7x512 3x3 1x1 1 none -")
     tall = Operation.parse("conv int8 1x64x64x64 1x64x64x256 1x1 1x1 1 none -")
-    rows = [[(heavy, 300.0)] * 7, [(heavy, 300.0)] * 16, [(tall, 120.0)] * 80]
-    references = [Reference(sum(us + far.us(o, far_shares(o for o, _ in r)) for o, us in r), r) for r in rows]
+    references = []
+    for operation, count, us in ((heavy, 7, 300.0), (heavy, 16, 300.0), (tall, 80, 120.0)):
+        inside = count * (us + far.us(operation, network_bytes([operation] * count)))
+        references.append(Reference(inside, count * us / inside, [operation] * count))
     assert far_us_per_kb(references) == pytest.approx((0.01, 0.03, 0.005), rel=1e-6)
-    assert far_us_per_kb([Reference(80.0, [(heavy, 90.0)])]) == (0.0, 0.0, 0.0)
+    assert far_us_per_kb([Reference(80.0, 1.1, [heavy])]) == (0.0, 0.0, 0.0)
 
 
 def test_what_stands_between_weighted_operations_finds_its_values_near() -> None:
     far = Far({"int8": (0.02, 0.03, 0.005)})
-    assert far.us(Operation.parse("add int8 1x64x64x96,1x64x64x96 1x64x64x96 1x1 1x1 1 none -"), (1.0, 0.0, 1.0)) == 0
-    assert far.us(CONV, (1.0, 0.0, 1.0)) == pytest.approx((0.02 * 9 * 16 * 32 + 0.005 * 64 * 48) / 1e3)
+    assert far.us(Operation.parse("add int8 1x64x64x96,1x64x64x96 1x64x64x96 1x1 1x1 1 none -"), 16_000_000) == 0
+    assert far.us(CONV, 16_000_000) == pytest.approx((0.02 * 9 * 16 * 32 + 0.005 * 64 * 48) / 1e3)
+
+
+def test_the_farther_the_larger_the_network() -> None:
+    far = Far({"int8": (0.02, 0.03, 0.0)})
+    mb = 1_000_000
+    us = [far.us(CONV, size) for size in (0, mb, 2 * mb, 4 * mb, 16 * mb, 25 * mb, 40 * mb, 300 * mb)]
+    kb = 9 * 16 * 32 / 1e3
+    assert us[:2] == [0, 0] and us == sorted(us) and us[-1] == us[-2] == pytest.approx(0.03 * kb)
+    assert us[3] == pytest.approx(0.01 * kb) and us[5] == pytest.approx(0.025 * kb, rel=0.01)  # half way in the logarithm
+    values = Far({"int8": (0.0, 0.0, 0.01)})
+    assert [values.us(CONV, size) for size in (mb, 2 * mb, 40 * mb)] == pytest.approx([0.0, 0.01 * 64 * 48 / 1e3, 0.01 * 64 * 48 / 1e3])
+
+
+def test_a_large_operation_is_far_from_its_weights_alone_too() -> None:
+    far = Far({"int8": (0.02, 0.02, 0.0)})
+    large = Operation.parse("conv int8 1x1x1x2000 1x1x1x2000 1x1 1x1 1 none -")  # 4 MB: half of the way to 16
+    assert far.us(large, network_bytes([large])) == 0
+    assert far.us(large, 16_000_000) == pytest.approx(0.01 * 4000, rel=0.01)
 
 
 @pytest.mark.parametrize("numbers", ["int8", "float"])
 def test_references_are_larger_than_the_cache(numbers: str) -> None:
     files = reference_files("tflite", numbers)  # type: ignore[arg-type]
     assert files == reference_files("tflite", numbers)  # type: ignore[arg-type]
-    for data in files.values():
-        large, vast, values = far_shares(c.operation for c in cut_operators(data, "tflite"))
-        assert large + vast > 0.1 and values > 0.5
-    assert far_shares(c.operation for c in cut_operators(files["vast"], "tflite"))[1] > 0.9
-
-
-def test_shares_grow_from_the_cache_on() -> None:
-    heavy = Operation.parse("conv int8 1x7x7x128 1x7x7x128 3x3 1x1 1 none -")  # 147 KB of weights
-    assert far_shares([heavy] * 6) == (0, 0, 0)
-    shares = [far_shares([heavy] * n) for n in (8, 14, 28, 56, 109, 172, 300)]
-    assert [s[0] + s[1] for s in shares] == sorted(s[0] + s[1] for s in shares) and shares[-1] == (0, 1, 1)
-    assert [s[1] for s in shares] == sorted(s[1] for s in shares) and shares[4][1] < 0.01
-    assert shares[2][0] == pytest.approx(0.5, abs=0.02) and shares[1][2] == 1  # four times the cache; twice
-    assert shares[5][1] == pytest.approx(0.5, abs=0.02)  # 25 MB, between 16 and 40
+    sizes = {name: network_bytes(c.operation for c in cut_operators(data, "tflite")) for name, data in files.items()}
+    assert all(size > 1_500_000 for size in sizes.values()) and sizes["vast"] > 35_000_000
 
 
 def test_only_a_large_network_s_price_has_it() -> None:
