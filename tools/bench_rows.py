@@ -3,13 +3,15 @@
     OMP_NUM_THREADS=1 python tools/bench_rows.py --out docs/benchmarks/rows.md
 
 No table is in it: what is left between both is what operations cost each other inside a network, and what timing them alone gets wrong.
-Of networks with many small operations, of loops, and of chains of float operations between convolutions.
+Of networks with many small operations, of loops, of chains of float operations between convolutions; and of networks larger than the
+caches, where what far weights cost is told by other networks of that size (``edgelr/latency/far.py``), measured in the same rounds.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -21,13 +23,19 @@ from edgelr.devices import Device
 from edgelr.devices.attach import open_transport
 from edgelr.latency.alone import times_alone
 from edgelr.latency.cut import cut_operators
+from edgelr.latency.far import network_bytes
 from edgelr.latency.machine import RUNTIMES
+from edgelr.latency.measuring_far import References, far_of
+from edgelr.latency.operation_bytes import held_bytes
 from edgelr.pipeline.files import draft
 from edgelr.pipeline.precision import Form, Precision
 from edgelr.pipeline.table_devices import own_layouts
-from edgelr.vocabulary import Format
+from edgelr.vocabulary import Format, Numbers
 
-NAMES = ("ResNet-20", "MobileNetV3-small, 160", "ViT-tiny, 4 blocks, 112", "LSTM, 2 x 128")
+NAMES = (
+    "ResNet-20", "MobileNetV3-small, 160", "ViT-tiny, 4 blocks, 112", "LSTM, 2 x 128",
+    "EfficientNet-Lite0, 128", "VGG-16, CIFAR", "ResNet-18, 112", "ResNet-50, 96",
+)  # fmt: skip
 SHARES = (1.0, 0.25)
 ROUNDS = 3
 CHANNELS, SIDE = 96, 28
@@ -50,23 +58,43 @@ class Chain(nn.Module):
         return result
 
 
-def whole_and_sum(device: Device, files: Mapping[str, bytes], format: Format, quick: bool) -> dict[str, list[tuple[float, float]]]:
-    """Microseconds of each file whole, and of its operations alone with one call; in each of ``ROUNDS``, one behind the other."""
+@dataclass(frozen=True)
+class Sums:
+    """Microseconds of a network whole and of its operations alone with one call, in each round; ``far_us`` for far weights and values."""
+
+    whole_us: Sequence[float]
+    sum_us: Sequence[float]
+    size_bytes: int
+    far_us: float
+
+
+def measured(device: Device, files: Mapping[str, bytes], format: Format, numbers: Numbers, quick: bool) -> dict[str, Sums]:
+    """Every file of one number format, in rounds: all operations alone, then each file and the references of far weights."""
     blocked = own_layouts(device.describe(RUNTIMES[format]), format)
     cuts = {name: list(cut_operators(data, format, blocked=blocked)) for name, data in files.items()}
-    alone = {(cut.key, cut.operation): cut for each in cuts.values() for cut in each}
+    ordered = sorted((cut for each in cuts.values() for cut in each), key=lambda cut: held_bytes(cut.operation))  # as a table's rows are
+    alone = {(cut.key, cut.operation): cut for cut in ordered}
     number = {key: str(i) for i, key in enumerate(alone)}
     operations = {number[key]: cut.operation for key, cut in alone.items()}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
+    references = References(device, format, 1, numbers, blocked=blocked)
+    whole_us: dict[str, list[float]] = {name: [] for name in files}
+    sum_us: dict[str, list[float]] = {name: [] for name in files}
     for _ in range(1 if quick else ROUNDS):
         singles = ((number[key], cut.data) for key, cut in alone.items())
         told = dict(times_alone(device, operations, singles, format, 1))
         call_us = median(each.call_us for each in told.values())
         for name, each in cuts.items():
             m = device.measure({name: files[name]}, runtime=RUNTIMES[format], threads=1, rounds=3 if quick else 30, min_seconds=0.5)
-            total = sum(told[number[c.key, c.operation]].us for c in each) + call_us
-            found[name].append((m[name].median * 1e3, total))
-    return found
+            whole_us[name].append(m[name].median * 1e3)
+            sum_us[name].append(sum(told[number[c.key, c.operation]].us for c in each) + call_us)
+        references.measure()
+    far, sizes = far_of([references]), {name: network_bytes(c.operation for c in each) for name, each in cuts.items()}
+    farther = {name: sum(far.us(c.operation, sizes[name]) for c in each) for name, each in cuts.items()}
+    return {name: Sums(whole_us[name], sum_us[name], sizes[name], farther[name]) for name in files}
+
+
+def told(errors: Sequence[float]) -> str:
+    return f"{median(errors):+.1%} [{min(errors):+.1%}, {max(errors):+.1%}]"
 
 
 def main() -> None:
@@ -78,22 +106,35 @@ def main() -> None:
               for kind in ("nothing", "hard-swish", "y * max(y, -3)")}  # fmt: skip
     wanted = {(name, share): known[name] for name in NAMES for share in SHARES} | {(name, 1.0): net for name, net in chains.items()}
     graphs = {key: graph_of(net, key[1]) for key, net in (list(wanted.items())[:1] if a.quick else wanted.items())}
-    rows = []
+    rows, summed = [], []
     with Device(open_transport("local")) as device:
         for format, runtime in RUNTIMES.items():
-            for (name, share), graph in graphs.items():
-                forms = {n: Precision({format: Form(n, "loop" if name.startswith("LSTM") else "fused")}) for n in NUMBERS}
-                files = {str(n): draft(graph, (format,), p)[format] for n, p in forms.items()}
-                for numbers, rounds in whole_and_sum(device, files, format, a.quick).items():
-                    whole, total = (median(us) for us in zip(*rounds, strict=True))
-                    off = sorted(s / w - 1 for w, s in rounds)
-                    told = f"{median(off):+.1%} [{off[0]:+.1%}, {off[-1]:+.1%}]"
-                    rows.append([name, f"{share:.0%}", numbers, runtime, f"{whole:.1f}", f"{total:.1f}", told])
+            for numbers in NUMBERS:
+                files: dict[str, bytes] = {}
+                for (name, share), graph in graphs.items():
+                    form = Precision({format: Form(numbers, "loop" if name.startswith("LSTM") else "fused")})
+                    files[f"{name}|{share:.0%}"] = draft(graph, (format,), form)[format]
+                found = measured(device, files, format, numbers, a.quick)
+                for key, sums in found.items():
+                    pairs = list(zip(sums.whole_us, sums.sum_us, strict=True))
+                    bare, far = [s / w - 1 for w, s in pairs], [(s + sums.far_us) / w - 1 for w, s in pairs]
+                    us = (f"{median(sums.whole_us):.1f}", f"{median(sums.sum_us):.1f}")
+                    rows.append([*key.split("|"), numbers, runtime, f"{sums.size_bytes / 1e6:.1f}", *us, told(bare), told(far)])
+                    summed.append((runtime, numbers, abs(median(bare)), abs(median(far))))
                     tell(" ".join(rows[-1]))
-    note = (f"Measured, one thread, {ROUNDS} rounds: sums and wholes in turns, medians, and the least and the most of the rounds' errors. "
-            "sum: of the file's own operations, each alone in a file among others of its size, and of one call.")  # fmt: skip
-    publish(a.out, "Sums of rows", time.perf_counter() - start, a.quick,
-            table(["network", "weights", "numbers", "runtime", "whole, us", "sum, us", "sum against whole"], rows), note)  # fmt: skip
+    groups = list(dict.fromkeys(s[:2] for s in summed))
+    short = [[*g, *(f"{f(s[i] for s in summed if s[:2] == g):.1%}" for i in (2, 3) for f in (median, max))] for g in groups]
+    note = (
+        f"Measured, one thread, {1 if a.quick else ROUNDS} rounds: sums and wholes in turns, medians, and the least and the most of the "
+        "rounds' errors. MB: weights and the largest values. sum: of the file's own operations, each alone in a file among others of its "
+        "size, and of one call. with far: what other networks of that size cost more than their operations is added, by KB and by how "
+        "much larger the network is than the operation."
+    )
+    publish(
+        a.out, "Sums of rows", time.perf_counter() - start, a.quick,
+        table(["runtime", "numbers", "median error of sums", "worst", "median with far", "worst"], short),
+        table(["network", "weights", "numbers", "runtime", "MB", "whole, us", "sum, us", "sum against whole", "with far"], rows), note,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def build(
     quiet: o.Quiet = False,
 ) -> None:
     """Measure operations on an attached device. Goes on where an earlier run ended: only missing rows are measured."""
+    from edgelr.latency.verifying import unsure
     from edgelr.pipeline.building_tables import build_tables
 
     settings = o.settings(model=model, input=input, weights=weights, target=target, strict=strict)
@@ -62,6 +63,8 @@ def build(
             whys = sorted({s.left_out.get(operation, "the time was over") for operation in b.missing})
             answer(f"  {len(b.missing)} operations without a row: {'; '.join(whys[:3])}")
         answer(f"  a network is expected within {b.table.head.band:.0%}: {b.table.head.band_from}")
+        if told := unsure(b.table.head.conditions):
+            answer(f"  {told}. Remove the file, and build it when the device is calm")
 
 
 @table.command("verify")

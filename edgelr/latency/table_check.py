@@ -5,6 +5,7 @@ from datetime import date
 
 from edgelr.errors import BadInputError
 from edgelr.latency.table import Table
+from edgelr.latency.verifying import unsure
 
 STALE_DAYS = 180  # a measured table is as old as its board's software; half a year covers a runtime's and a system's release or two
 
@@ -15,7 +16,8 @@ def check(
     """What is to be said of the table beside any price from it; what isn't given isn't checked.
 
     Raises BadInputError where the table can't price anything: it is another core's, another runtime's, or for another number of threads.
-    Labels: another version of the runtime, measured more than 180 days ago (a simulated table doesn't age), dated in the future, edited.
+    Labels: another version of the runtime, measured more than 180 days ago (a simulated table doesn't age), dated in the future, measured
+    on a device that was busy, edited.
     """
     head = table.head
     for name, wanted, has in (("core", core, head.core), ("runtime", runtime, head.runtime)):
@@ -40,6 +42,8 @@ def check(
             labels.append(f"stale: measured {days} days ago ({head.made})")
         elif days < 0:
             labels.append(f"its date is in the future ({head.made})")
+    if told := unsure(head.conditions):
+        labels.append(told)
     if table.edited:
         labels.append("edited by hand")
     return tuple(labels)

@@ -1,17 +1,19 @@
-"""Whether a latency table still holds: rows drawn at random are had again and compared."""
+"""Whether a latency table still holds: rows drawn at random are had again and compared; a new one is told by that how sure it is."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
 
-from edgelr.errors import MeasurementError
+from edgelr.errors import BadInputError, MeasurementError
 from edgelr.latency.operation import Operation
 from edgelr.latency.row_source import RowSource
 from edgelr.latency.table import Row, Table
 
 LIMIT = 0.10  # the median of the differences beyond which a measured table doesn't hold
+_KEY = "rows_again"
 LEAST_US = 1.0  # a difference is told against this much at least: smaller operations differ by what a call does
 
 
@@ -60,3 +62,24 @@ def verify(table: Table, source: RowSource, *, count: int = 30, seed: int = 0) -
     if not pairs:
         raise MeasurementError("The table can't be verified.", "none of the rows drawn could be measured now.", "draw more: --rows")
     return Verified(pairs, max(LIMIT, table.head.band) if table.head.how == "simulated" else LIMIT)
+
+
+def sure(table: Table, again: Verified) -> Table:
+    """A table with what its rows differed by when they were measured again right after it, in its head and in its band.
+
+    On a device that is busy with something else they differ by more than their own intervals say.
+    """
+    head = table.head
+    told = f"{head.band_from}; rows measured again differ by {again.off:.1%} (median of {len(again.pairs)})"
+    conditions = {**head.conditions, _KEY: f"{again.off:.4f}"}
+    return replace(table, head=replace(head, band=round(min(max(head.band, again.off), 10.0), 3), band_from=told, conditions=conditions))
+
+
+def unsure(conditions: Mapping[str, str]) -> str:
+    """What is to be said of a table whose rows differed too much; nothing of others. Raises BadInputError for a damaged head."""
+    try:
+        off = float(conditions.get(_KEY, "0"))
+    except ValueError as error:
+        raise BadInputError("The latency table is damaged.", f"{_KEY} isn't a number.", "build it again") from error
+    told = f"unsure: rows measured again right after it differed by {off:.0%}; the device was busy with something else"
+    return told if off > LIMIT else ""

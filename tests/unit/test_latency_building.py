@@ -17,7 +17,9 @@ from edgelr.latency.row_source import RowSource
 from edgelr.latency.samples import sample
 from edgelr.latency.stairs import stairs
 from edgelr.latency.table import Row, Table
-from edgelr.latency.verifying import verify
+from edgelr.latency.table_check import check
+from edgelr.latency.table_file import dumps, loads
+from edgelr.latency.verifying import sure, verify
 from edgelr.latency.wanted import at_lower_rank, between, operations_of_network
 from edgelr.report.stairs import to_page, to_text
 from edgelr.vocabulary import Format, Numbers
@@ -167,6 +169,19 @@ def test_a_table_that_holds_and_one_that_does_not() -> None:
     assert verify(simulated, Board(), count=10).holds  # it says of itself that it may be off by 40 %
     with pytest.raises(MeasurementError):
         verify(t, Board(failing=frozenset(grid())))
+
+
+def test_a_table_of_a_busy_device_says_so() -> None:
+    calm = sure(table(grid()), verify(table(grid()), Board(), count=10))
+    assert calm.head.conditions["rows_again"] == "0.0000" and calm.head.band == HEAD.band
+    assert check(calm) == () and "differ by 0.0% (median of 10)" in calm.head.band_from
+    before = Table(HEAD, {o: replace(r, us=r.us / 1.4) for o, r in table(grid()).rows.items()})
+    busy = sure(before, verify(before, Board(), count=10))
+    assert busy.head.band == pytest.approx(0.4, abs=0.02)
+    (label,) = check(loads(dumps(busy)))
+    assert "40%" in label and "busy" in label
+    with pytest.raises(BadInputError, match="damaged"):
+        check(Table(replace(HEAD, conditions={"rows_again": "few"}), before.rows))
 
 
 def wholes(int8: float, float_: float, count: int = 5, noise: float = 0.0) -> list[Whole]:
