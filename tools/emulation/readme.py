@@ -38,7 +38,7 @@ def page(target: Target, tables: Mapping[Format, Table], counts: Mapping[Key, Ve
         "which too few were published to check (its kernels are counted as LiteRT's are). docs/benchmarks/simulated.md has every published "
         "row, also where the simulation is bad.",
         "Three to five measurements of your own take out what is off by the same factor:",
-        f"    edgelr table calibrate {target.name} --measured FILE:ms FILE:ms FILE:ms",
+        f"    edgelr table calibrate {target.name} --measured a.tflite:31.2ms --measured b.tflite:12.9ms --measured c.tflite:58ms",
         "`python tools/emulation/build_targets.py` makes these files again, byte for byte.",
     ]) + "\n"
 
