@@ -29,13 +29,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Place:
-    """Where files run: the command that starts a Python there, and the modules that run each format ("" where none does)."""
+    """Where files run: the command that starts a Python there, and the modules that run each format ("" where none does).
+
+    ``precise``: ONNX Runtime doesn't saturate there, if it is x86-64 without VNNI.
+    """
 
     name: str
     command: Sequence[str]
     tflite: str = "ai_edge_litert"
     onnx: str = "onnxruntime"
     environment: Mapping[str, str] = field(default_factory=dict)
+    precise: bool = False
 
 
 HERE = Place("this machine", [sys.executable])
@@ -66,7 +70,8 @@ def run_at(place: Place, jobs: Iterable[Job], seconds: float = 600.0) -> dict[st
 def _start(place: Place, folder: Path, module: str, seconds: float) -> None:
     fallen = 0
     while True:
-        child = subprocess.run([*place.command, str(CHILD), str(folder), module], capture_output=True, text=True, timeout=seconds,
+        words = [*place.command, str(CHILD), str(folder), module, *["precise"] * place.precise]
+        child = subprocess.run(words, capture_output=True, text=True, timeout=seconds,
                                env=dict(place.environment) or None, check=False)
         if child.returncode == 0:
             return

@@ -60,7 +60,8 @@ def doctor(emulator: Emulator = "", json: o.Json = False) -> None:
             )
         )
         if "avx512_vnni" not in host["isa"] and "avx_vnni" not in host["isa"] and host["machine"] == "x86_64":
-            answer("note             no VNNI: int8 on this CPU may saturate in ONNX Runtime and is slower than on newer ones")
+            told = "note             no VNNI: int8 is slower here than on newer processors, and files for this one get 7-bit weights"
+            answer(textwrap.fill(told, 80, subsequent_indent=" " * 17))
     if missing:
         raise BadInputError(
             f"missing: {', '.join(missing)}", "edgelr needs them", "pip install -e . in the checkout, or pip install edgelr"

@@ -166,9 +166,9 @@ def told(settings: Settings, format: str, q: Quantized, samples: int) -> str:
 
 
 def run_file(data: bytes, format: Format, split: Split, graph: Graph) -> NDArray[np.float32]:
-    """A file's outputs on every sample, in its runtime on this machine."""
+    """A file's outputs on every sample, in its runtime on this machine; computed as on the processors that it is for."""
     last = layout_of(graph).channels_last
-    session = open_session(data, format, channels_last=graph.input in last, channels_last_output=graph.output in last)
+    session = open_session(data, format, channels_last=graph.input in last, channels_last_output=graph.output in last, as_meant=True)
     try:
         outputs = np.concatenate([session.run(x.numpy()) for x, _ in split.batches(BATCH)])
         return outputs.reshape(len(outputs), *graph.shapes[graph.output])  # a .tflite may hold a height of 1 that torch has not

@@ -57,7 +57,7 @@ def recheck(folder: Path, tell: Callable[[str], None]) -> list[str]:
 
 def run_samples(path: str, format: Any, shape: list[int], seed: int, channels_last: bool) -> list[list[float]]:
     """A file's outputs on seeded random samples (called in a process of its own)."""
-    session = open_session(Path(path).read_bytes(), format, channels_last=channels_last)
+    session = open_session(Path(path).read_bytes(), format, channels_last=channels_last, as_meant=True)
     x = np.random.default_rng(seed).standard_normal((SAMPLES, *shape[1:])).astype(np.float32)
     y = session.run(x).reshape(SAMPLES, -1)
     if not np.isfinite(y).all():

@@ -1,7 +1,11 @@
-"""x86 without VNNI adds two products of u8 and s8 in 16 bits (VPMADDUBSW): above 64, weights saturate there. 7-bit weights don't."""
+"""x86 without VNNI adds two products of u8 and s8 in 16 bits (VPMADDUBSW): above 64, weights saturate there. 7-bit weights don't.
+
+Nor do any in ONNX Runtime's precise mode, by which files for other processors are run there.
+"""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,6 +16,7 @@ from elsewhere import HERE, Job, run_at
 from environments import AbsentError, x86
 from one_op import one
 
+from edgelr.devices import meant_elsewhere, saturates
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.graph import Graph, IntegerWeights, Node
 from edgelr.graph.ops import Conv, Linear
@@ -56,10 +61,11 @@ def jobs() -> list[Job]:
 
 
 @cache
-def results() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Outputs of all jobs here and on a Haswell."""
+def results() -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
+    """Outputs of all jobs here, in precise mode, on a Haswell, and there in precise mode."""
     try:
-        return run_at(HERE, jobs()), run_at(x86("Haswell"), jobs())
+        haswell = x86("Haswell")
+        return run_at(replace(HERE, precise=True), jobs()), run_at(haswell, jobs()), run_at(replace(haswell, precise=True), jobs())
     except AbsentError as error:
         pytest.skip(str(error))
 
@@ -71,19 +77,31 @@ def test_the_bound_of_the_weights() -> None:
     assert int(random_conv(127).weights["y"].weight.abs().max()) == 127
 
 
+@pytest.mark.parametrize("job", [*(f"end-{w}" for w in ENDS), *(f"conv-{w}" for w in CONVS)])
+def test_in_precise_mode_no_weight_saturates(job: str) -> None:
+    here, _, precise = results()
+    np.testing.assert_array_equal(here[job][0], precise[job][0])
+
+
+@pytest.mark.parametrize(("weight_max", "wide"), [(63, False), (127, True)])
+def test_a_file_with_wide_weights_is_meant_elsewhere_only_where_they_saturate(weight_max: int, wide: bool) -> None:
+    assert meant_elsewhere(onnx_bytes(random_conv(weight_max))) == (wide and saturates())
+    assert not meant_elsewhere(b"no file")
+
+
 @pytest.mark.parametrize("job", ["end-63", "end-64", "conv-63"])
 def test_narrow_weights_give_the_same_onnx_output_without_vnni(job: str) -> None:
-    here, there = results()
+    here, there, _ = results()
     np.testing.assert_array_equal(here[job][0], there[job][0])
 
 
 @pytest.mark.parametrize("job", ["end-65", "end-127", "conv-127"])
 def test_wider_weights_do_not(job: str) -> None:
-    here, there = results()
+    here, there, _ = results()
     assert (here[job][0] != there[job][0]).any()
 
 
 @pytest.mark.parametrize("job", [*(f"end-lite-{w}" for w in ENDS), *(f"conv-lite-{w}" for w in CONVS)])
 def test_litert_does_not_saturate(job: str) -> None:
-    here, there = results()
+    here, there, _ = results()
     np.testing.assert_array_equal(here[job][0], there[job][0])
