@@ -29,17 +29,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Place:
-    """Where files run: the command that starts a Python there, and the modules that run each format ("" where none does).
-
-    ``precise``: ONNX Runtime doesn't saturate there, if it is x86-64 without VNNI.
-    """
+    """Where files run: the command that starts a Python there, and the modules that run each format ("" where none does)."""
 
     name: str
     command: Sequence[str]
     tflite: str = "ai_edge_litert"
     onnx: str = "onnxruntime"
     environment: Mapping[str, str] = field(default_factory=dict)
-    precise: bool = False
 
 
 HERE = Place("this machine", [sys.executable])
@@ -70,8 +66,7 @@ def run_at(place: Place, jobs: Iterable[Job], seconds: float = 600.0) -> dict[st
 def _start(place: Place, folder: Path, module: str, seconds: float) -> None:
     fallen = 0
     while True:
-        words = [*place.command, str(CHILD), str(folder), module, *["precise"] * place.precise]
-        child = subprocess.run(words, capture_output=True, text=True, timeout=seconds,
+        child = subprocess.run([*place.command, str(CHILD), str(folder), module], capture_output=True, text=True, timeout=seconds,
                                env=dict(place.environment) or None, check=False)
         if child.returncode == 0:
             return

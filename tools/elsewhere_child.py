@@ -1,11 +1,10 @@
 """Runs files in the interpreter that starts it: NumPy and one runtime, nothing of edgelr, so that old and emulated ones can.
 
-    python elsewhere_child.py FOLDER MODULE [precise]
+    python elsewhere_child.py FOLDER MODULE
 
 FOLDER/jobs.json names the files and their inputs, as ``elsewhere.py`` wrote them. MODULE is ai_edge_litert, tflite_runtime, tensorflow,
 tensorflow-undelegated (its own kernels alone) or onnxruntime. The outputs of NAME go to FOLDER/NAME.MODULE.npz, or the runtime's refusal to
-FOLDER/NAME.MODULE.txt; NAME.MODULE.begun is left where the runtime took the process with it. "precise": ONNX Runtime by kernels that don't
-saturate on x86-64 without VNNI.
+FOLDER/NAME.MODULE.txt; NAME.MODULE.begun is left where the runtime took the process with it.
 """
 from __future__ import annotations
 
@@ -37,8 +36,6 @@ def run_onnx(module: str, data: bytes, inputs: list[Any]) -> list[Any]:
     library = import_module(module)
     options = library.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = 1, 1, 3
-    if sys.argv[3:] == ["precise"]:
-        options.add_session_config_entry("session.x64quantprecision", "1")
     session = library.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     return list(session.run(None, {s.name: x for s, x in zip(session.get_inputs(), inputs, strict=True)}))
 

@@ -136,19 +136,15 @@ class Device:
             raise DeviceError("The device gave no profile.")
         return KernelTimes(us, whole_us)
 
-    def run(
-        self, data: bytes, inputs: Sequence[NDArray[Any]], *, runtime: Runtime, threads: int = 1, precise: bool = False
-    ) -> list[NDArray[Any]]:
+    def run(self, data: bytes, inputs: Sequence[NDArray[Any]], *, runtime: Runtime, threads: int = 1) -> list[NDArray[Any]]:
         """Raw outputs for raw inputs, as the file has them: in its order, of its types and shapes.
 
-        Where inputs hold more samples than a ``.tflite`` file takes at once, they are run one after the other. ``precise``: ONNX Runtime
-        doesn't saturate on x86-64 without VNNI.
+        Where inputs hold more samples than a ``.tflite`` file takes at once, they are run one after the other.
         """
         placed = self._jobs.place([("file", data)])
         arrays = self._jobs.place([(f"input {i}", to_npy(value)) for i, value in enumerate(inputs)])
         prefix, sums = self._jobs.outputs(), dict[int, str]()
-        settings = {"inputs": arrays.files, "remove": [placed.path, arrays.path], "outputs": prefix, "threads": threads,
-                    "precise": precise}  # fmt: skip
+        settings = {"inputs": arrays.files, "remove": [placed.path, arrays.path], "outputs": prefix, "threads": threads}
         for answer in self._jobs.start("run", runtime, placed, seconds=3600.0, silent_seconds=3600.0, **settings):
             self._no_refusal(answer.kind, answer.values)
             if answer.kind == "output":

@@ -8,14 +8,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from edgelr.devices.litert import LiteRTSession
 from edgelr.devices.ort import OrtSession
 from edgelr.devices.session import Session
+from edgelr.devices.unsaturated import unsaturated
 from edgelr.errors import UsageError
 
-_UNSATURATED = 64  # the largest weight of which two products with numbers of 8 bits add up in 16
 # Instruction sets that decide which int8 kernels a runtime picks.
 _INT8_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx_vnni_int8", "avx512f", "avx2", "asimddp", "i8mm", "sve2", "sve")
 _RUNTIMES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
@@ -34,13 +32,14 @@ def open_session(
 
     ``channels_last``: a ``.tflite`` file whose input with channels is channels last; ``run`` still takes and gives [N, C, …].
     ``channels_last_output``: the same of its output, where it differs. An ``.onnx`` file is run as it is.
-    ``as_meant``: an ``.onnx`` file that isn't for this processor computes what it does where it is meant for (``meant_elsewhere``).
+    ``as_meant``: it computes what it does on processors whose kernels don't saturate, also on one whose do (``saturates``); for outputs,
+    not for times.
     Raises ``BadInputError`` if the runtime refuses the file.
     """
     if threads < 1:
         raise UsageError(f"A session can't run on {threads} threads.", try_="give 1 or more.")
     if format == "onnx":
-        return OrtSession(data, threads, precise=as_meant and meant_elsewhere(data))
+        return OrtSession(unsaturated(data) if as_meant and saturates() else data, threads)
     return LiteRTSession(data, threads, channels_last=channels_last, channels_last_output=channels_last_output)
 
 
@@ -68,26 +67,6 @@ def saturates() -> bool:
     Measured under emulation (Haswell, onnxruntime 1.31.1): weights up to 64 give the outputs of a processor with VNNI, 65 does not.
     """
     return platform.machine().lower() in ("x86_64", "amd64") and not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(describe_host()["isa"])
-
-
-def meant_elsewhere(data: bytes) -> bool:
-    """Whether an ``.onnx`` file has wider weights than this processor's int8 kernels can add up, as files for Arm boards have.
-
-    By ONNX Runtime's usual kernels its outputs here are not those of the processor that it is for; by the precise ones they are (all
-    golden models, on a Zen 3 without VNNI: up to 92 % of the values differ, and none does).
-    """
-    if not saturates():
-        return False
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from onnx import numpy_helper
-
-    try:
-        graph = onnx.load_from_string(data).graph
-    except DecodeError:
-        return False  # the runtime says what is wrong with it
-    stored = (t for t in graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1)
-    return any(int(np.abs(numpy_helper.to_array(t).astype(np.int16)).max(initial=0)) > _UNSATURATED for t in stored)
 
 
 def _cpuinfo() -> dict[str, str]:

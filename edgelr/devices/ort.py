@@ -10,20 +10,16 @@ from numpy.typing import NDArray
 from edgelr.devices.session import Floats, Integers, checked
 from edgelr.errors import BadInputError
 
-PRECISE = "session.x64quantprecision"  # kOrtSessionOptionsAvx2PrecisionMode: int8 weights are made uint8, whose products don't saturate
 # What ONNX Runtime raises when it loads a file that it can't run.
 _REFUSALS = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented", "RuntimeException")
 
 
 class OrtSession:
-    """One ``.onnx`` file with one float32 input and a free batch, loaded. Raises ``BadInputError`` if ONNX Runtime refuses the bytes.
-
-    ``precise``: on x86-64 without VNNI by the slower kernels that don't saturate; without effect elsewhere.
-    """
+    """One ``.onnx`` file with one float32 input and a free batch, loaded. Raises ``BadInputError`` if ONNX Runtime refuses the bytes."""
 
     runtime = "onnxruntime"
 
-    def __init__(self, data: bytes, threads: int = 1, *, precise: bool = False) -> None:
+    def __init__(self, data: bytes, threads: int = 1) -> None:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -31,8 +27,6 @@ class OrtSession:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
-        if precise:
-            options.add_session_config_entry(PRECISE, "1")
         refusals = tuple(getattr(state, name) for name in _REFUSALS)
         try:
             self._session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -80,7 +80,7 @@ def test_it_says_what_its_processor_says(board: Running) -> None:
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
 def test_its_outputs_are_this_machine_s_bit_for_bit(board: Running, quantized: Quantized, format: Literal["tflite", "onnx"]) -> None:
     data = tflite_bytes(quantized) if format == "tflite" else onnx_bytes(quantized)
-    session = open_session(data, format)
+    session = open_session(data, format, as_meant=True)
     raw = session.raw(samples(32, 9)[0])
     session.close()
     runtime = "litert" if format == "tflite" else "onnxruntime"

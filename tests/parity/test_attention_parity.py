@@ -53,7 +53,8 @@ def written(name: str, form: str) -> tuple[Quantized, dict[str, bytes]]:
 
 def outputs(q: Quantized, data: bytes, format: str, x: torch.Tensor) -> np.ndarray:
     last = layout_of(q.graph).channels_last
-    session = open_session(data, format, channels_last=q.graph.input in last, channels_last_output=q.graph.output in last)  # type: ignore[arg-type]
+    outside = q.graph.output in last
+    session = open_session(data, format, channels_last=q.graph.input in last, channels_last_output=outside, as_meant=True)  # type: ignore[arg-type]
     return session.run(x.numpy())
 
 

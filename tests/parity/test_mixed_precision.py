@@ -56,7 +56,7 @@ def test_one_operation_in_float_is_in_float_in_the_file(sample: tuple[Graph, Ten
     q = quantize(graph, observe(graph, [x]), _kept(graph, lambda n: "float" if n == name else ""))
     data = WRITERS[format](q)
     check_readback(q, data, format)  # type: ignore[arg-type]
-    got = open_session(data, format).run(x.numpy())  # type: ignore[arg-type]
+    got = open_session(data, format, as_meant=True).run(x.numpy())  # type: ignore[arg-type]
     np.testing.assert_allclose(got, simulate(q, x).numpy(), atol=1e-5)
 
 
@@ -65,7 +65,7 @@ def test_all_in_float_is_the_network_itself(sample: tuple[Graph, Tensor], format
     graph, x = sample
     q = quantize(graph, observe(graph, [x]), _kept(graph, lambda n: "float"))
     assert not q.grids and not q.weights
-    got = open_session(WRITERS[format](q), format).run(x.numpy())  # type: ignore[arg-type]
+    got = open_session(WRITERS[format](q), format, as_meant=True).run(x.numpy())  # type: ignore[arg-type]
     assert _sqnr_db(simulate(q, x).numpy(), got) > 100
 
 
@@ -79,7 +79,7 @@ def test_dynamic_linear_layers_store_int8_and_compute_near_the_float_network(sam
     data = WRITERS[format](q)
     check_readback(q, data, format)  # type: ignore[arg-type]
     assert len(data) < len(WRITERS[format](whole))
-    got = open_session(data, format).run(x.numpy())  # type: ignore[arg-type]
+    got = open_session(data, format, as_meant=True).run(x.numpy())  # type: ignore[arg-type]
     assert _sqnr_db(simulate(whole, x).numpy(), got) > 40
 
 

@@ -62,7 +62,7 @@ def outputs(q: Quantized, x: torch.Tensor) -> Iterator[tuple[str, np.ndarray]]:
     for format, data in (("tflite", tflite_bytes(q)), ("onnx", onnx_bytes(q))):
         if format == "onnx":
             onnx.checker.check_model(data, full_check=True)
-        session = open_session(data, format, 1, channels_last=False)
+        session = open_session(data, format, 1, channels_last=False, as_meant=True)
         yield format, session.run(x.numpy())
         session.close()
 

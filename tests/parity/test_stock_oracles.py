@@ -94,7 +94,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
         reference = model(held_out).numpy()
     q = calibrate(capture(model, SHAPE), batches)
     write, stock = (tflite_bytes, stock_tflite) if kind == "tflite" else (onnx_bytes, stock_onnx)
-    files = [File(data, open_session(data, kind).run(held_out.numpy()), kernels(data, kind))
+    files = [File(data, open_session(data, kind, as_meant=True).run(held_out.numpy()), kernels(data, kind))
              for data in (write(q), stock(model, batches, SHAPE))]
     return Pair(*files, reference)
 

@@ -40,7 +40,7 @@ def tflite(q: Quantized, x: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def onnx(q: Quantized, x: NDArray[np.float32]) -> NDArray[np.int64]:
-    got = open_session(onnx_bytes(q), "onnx").run_int(x)
+    got = open_session(onnx_bytes(q), "onnx", as_meant=True).run_int(x)
     return got.astype(np.int64) - (128 if got.dtype == np.uint8 else 0)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgelr.devices import open_session
 from edgelr.errors import EdgelrError
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.export.readback import check_readback
@@ -144,11 +145,8 @@ def test_both_files_carry_what_was_trained(format: Literal["tflite", "onnx"]) ->
 
 
 def test_the_onnx_runtime_gives_the_integer_run_bit_for_bit() -> None:
-    import onnxruntime
-
     q, x = tuned(), samples()[384:416]
-    session = onnxruntime.InferenceSession(onnx_bytes(q), providers=["CPUExecutionProvider"])
-    got = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+    got = torch.from_numpy(open_session(onnx_bytes(q), "onnx", as_meant=True).run(x.numpy()))
     assert torch.equal(got, simulate(q, x))
 
 

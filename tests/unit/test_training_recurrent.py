@@ -144,7 +144,7 @@ def test_files_carry_what_was_trained(format: Literal["tflite", "onnx"], spellin
     after = qat(q, source, Shuffled(samples(64).numpy(), None, 32), QatSettings(Schedule(2), weight_rate=10.0))
     data = {"tflite": tflite_bytes, "onnx": onnx_bytes}[format](after)
     check_readback(after, data, format)
-    session = open_session(data, format, channels_last=False)
+    session = open_session(data, format, channels_last=False, as_meant=True)
     x = samples(32, 1)
     got = torch.from_numpy(session.run(x.numpy()))
     session.close()

@@ -9,7 +9,6 @@ It needs Python 3.9, and for all but "describe" numpy with ai-edge-litert, tflit
      "near": [NAME],                                           rows; an untimed call comes before each timed one of these files
      "runs": 50,                                               kernels
      "inputs": [{"path", "sha256"}], "outputs": PREFIX,        run: .npy files; PREFIX0.npy … are written
-     "precise": false,                                         run, onnxruntime: x86-64 without VNNI doesn't saturate
      "root": "/"}                                              where /sys and /proc are
 
 A file may be a slice of a larger one (offset, bytes). Every line that is printed is a JSON object with "edgelr": 1 and a "kind": first
@@ -86,8 +85,7 @@ class Job:
             data = self.data(file)
             self.say("loading", name=file["name"])
             try:
-                precise = bool(self.job.get("precise", False))
-                session = LiteRT(data, self.threads) if self.job["runtime"] == "litert" else Ort(data, self.threads, precise=precise)
+                session = (LiteRT if self.job["runtime"] == "litert" else Ort)(data, self.threads)
                 session.invoke()
             except ImportError:
                 raise

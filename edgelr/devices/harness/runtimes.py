@@ -64,7 +64,7 @@ class LiteRT:
 class Ort:
     """An ``.onnx`` file, loaded, free dimensions 1, its inputs filled. ``feed`` and ``invoke`` as in LiteRT."""
 
-    def __init__(self, data: bytes, threads: int, profile: str = "", precise: bool = False) -> None:
+    def __init__(self, data: bytes, threads: int, profile: str = "") -> None:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: the wheel reports on its use by itself
         import onnxruntime
 
@@ -72,8 +72,6 @@ class Ort:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
-        if precise:
-            options.add_session_config_entry("session.x64quantprecision", "1")
         if profile:
             options.enable_profiling, options.profile_file_prefix = True, profile
         self.session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
