@@ -16,8 +16,8 @@ Floats = NDArray[np.float32]
 def run_steps(data: bytes, format: Literal["tflite", "onnx"], x: Floats) -> Floats:
     """The outputs [N, ...] after the last step of sequences ``x`` [N, time, features], from states of zeros.
 
-    Computed as on a processor whose kernels don't saturate (``unsaturated``). The first input and output of the file are the step's, further ones are states in the same order. Raises BadInputError for a file
-    whose states don't match.
+    Computed as on a processor whose kernels don't saturate (``unsaturated``). The first input and output of the file are the step's,
+    further ones are states in the same order. Raises BadInputError for a file whose states don't match.
     """
     return _onnx(data, x) if format == "onnx" else _tflite(data, x)
 
