@@ -3,7 +3,7 @@
 Its kernels multiply u8 by s8 and add two products in 16 bits, which holds weights up to 64. Files for Arm boards have 8-bit weights, and
 would compute something else here than there. Products of u8 and u8 are added up in 32 bits: with weights of 128 more, and 128 as their zero
 point, a file computes the same numbers everywhere. (ONNX Runtime has that too, as session.x64quantprecision; in 1.31.1 it leaves
-out the bodies of Scan, and fails on some networks of more than one linear layer.)
+out the bodies of Scan, and fails to load some networks.)
 """
 from __future__ import annotations
 
