@@ -14,8 +14,10 @@ import numpy as np
 
 _WIDEST = 64
 _ZERO = 128
-# Inputs that hold a matrix or kernel of integers, and its zero point.
-_PLACES = {"DequantizeLinear": (0, 2), "DynamicQuantizeMatMul": (1, 3), "MatMulIntegerToFloat": (1, 5), "MatMulInteger": (1, 3)}
+# Inputs that hold a matrix or kernel of integers, its scale (-1: it has none), and its zero point, which has the scale's shape.
+_PLACES = {
+    "DequantizeLinear": (0, 1, 2), "DynamicQuantizeMatMul": (1, 2, 3), "MatMulIntegerToFloat": (1, 3, 5), "MatMulInteger": (1, -1, 3),
+}  # fmt: skip
 
 
 def unsaturated(data: bytes) -> bytes:
@@ -42,18 +44,19 @@ def _rewrite(graph: Any, outer: Mapping[str, Any]) -> bool:
     return changed
 
 
-def _shift(graph: Any, node: Any, known: Mapping[str, Any], weights: int, zero: int) -> bool:
+def _shift(graph: Any, node: Any, known: Mapping[str, Any], weights: int, scale: int, zero: int) -> bool:
     """A node's weights and their zero point, 128 more; new constants, since others may read the old ones."""
     from onnx import TensorProto, numpy_helper
 
-    stored = known.get(node.input[weights]) if len(node.input) > weights else None
+    stored = known.get(node.input[weights])
     if stored is None or stored.data_type != TensorProto.INT8 or len(stored.dims) < 2:
         return False
     integers = numpy_helper.to_array(stored).astype(np.int16)
     if np.abs(integers).max(initial=0) <= _WIDEST:
         return False
     zeros = known.get(node.input[zero]) if len(node.input) > zero else None
-    shift = numpy_helper.to_array(zeros).astype(np.int16) if zeros is not None else np.zeros((), np.int16)
+    none = np.zeros(known[node.input[scale]].dims if scale >= 0 else (), np.int16)
+    shift = numpy_helper.to_array(zeros).astype(np.int16) if zeros is not None else none
     made = {weights: integers + _ZERO, zero: shift + _ZERO}
     node.input.extend([""] * (zero + 1 - len(node.input)))
     for place, values in made.items():
