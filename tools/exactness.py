@@ -35,7 +35,7 @@ def whole(q: Quantized, split: Split, size: int) -> dict[str, Any]:
 
     ``behind``: the most steps that the class a file decides on lies below the simulator's, in the simulator's own output.
     """
-    files = {"onnx": open_session(onnx_bytes(q), "onnx"), "tflite": open_session(tflite_bytes(q), "tflite")}
+    files = {"onnx": open_session(onnx_bytes(q), "onnx", as_meant=True), "tflite": open_session(tflite_bytes(q), "tflite")}
     right = {"simulator": 0, "onnx": 0, "tflite": 0}
     same, equal, worst, behind = (dict.fromkeys(files, 0) for _ in range(4))
     values, reals_equal, classes = 0, True, set()

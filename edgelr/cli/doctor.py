@@ -30,7 +30,7 @@ def doctor(emulator: Emulator = "", json: o.Json = False) -> None:
         _prepare(emulator)
         return
 
-    from edgelr.devices import describe_host, list_targets
+    from edgelr.devices import describe_host, list_targets, saturates
     from edgelr.pipeline.lines import versions
 
     found, host = versions(), describe_host()
@@ -59,7 +59,7 @@ def doctor(emulator: Emulator = "", json: o.Json = False) -> None:
                 ]
             )
         )
-        if "avx512_vnni" not in host["isa"] and "avx_vnni" not in host["isa"] and host["machine"] == "x86_64":
+        if saturates():
             told = "note             no VNNI: int8 is slower here than on newer processors, and files for this one get 7-bit weights"
             answer(textwrap.fill(told, 80, subsequent_indent=" " * 17))
     if missing:

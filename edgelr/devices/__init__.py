@@ -3,7 +3,7 @@ from edgelr.devices.described import Cpu, Described
 from edgelr.devices.device import Device
 from edgelr.devices.harness.clock import Stopwatch
 from edgelr.devices.harness.runtimes import kernel_times
-from edgelr.devices.host import describe_host, open_session, saturates
+from edgelr.devices.host import describe_host, meant, open_session, saturates
 from edgelr.devices.isolate import run_isolated
 from edgelr.devices.measure import Measurement, measure
 from edgelr.devices.row_times import KernelTimes, RowTimes
@@ -28,6 +28,7 @@ __all__ = [
     "kernel_times",
     "list_targets",
     "load_target",
+    "meant",
     "measure",
     "open_session",
     "run_isolated",

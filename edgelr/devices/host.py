@@ -39,7 +39,7 @@ def open_session(
     if threads < 1:
         raise UsageError(f"A session can't run on {threads} threads.", try_="give 1 or more.")
     if format == "onnx":
-        return OrtSession(unsaturated(data) if as_meant and saturates() else data, threads)
+        return OrtSession(meant(data) if as_meant else data, threads)
     return LiteRTSession(data, threads, channels_last=channels_last, channels_last_output=channels_last_output)
 
 
@@ -67,6 +67,11 @@ def saturates() -> bool:
     Measured under emulation (Haswell, onnxruntime 1.31.1): weights up to 64 give the outputs of a processor with VNNI, 65 does not.
     """
     return platform.machine().lower() in ("x86_64", "amd64") and not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(describe_host()["isa"])
+
+
+def meant(data: bytes) -> bytes:
+    """An ``.onnx`` file to be run here for its outputs: what it computes on processors whose kernels don't saturate."""
+    return unsaturated(data) if saturates() else data
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -6,8 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelr.devices.host import saturates
-from edgelr.devices.unsaturated import unsaturated
+from edgelr.devices.host import meant
 from edgelr.errors import BadInputError
 
 Floats = NDArray[np.float32]
@@ -16,7 +15,7 @@ Floats = NDArray[np.float32]
 def run_steps(data: bytes, format: Literal["tflite", "onnx"], x: Floats) -> Floats:
     """The outputs [N, ...] after the last step of sequences ``x`` [N, time, features], from states of zeros.
 
-    Computed as on a processor whose kernels don't saturate (``unsaturated``). The first input and output of the file are the step's,
+    Computed as on a processor whose kernels don't saturate (``meant``). The first input and output of the file are the step's,
     further ones are states in the same order. Raises BadInputError for a file whose states don't match.
     """
     return _onnx(data, x) if format == "onnx" else _tflite(data, x)
@@ -27,8 +26,7 @@ def _onnx(data: bytes, x: Floats) -> Floats:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    meant = unsaturated(data) if saturates() else data
-    session: Any = onnxruntime.InferenceSession(meant, options, providers=["CPUExecutionProvider"])
+    session: Any = onnxruntime.InferenceSession(meant(data), options, providers=["CPUExecutionProvider"])
     (entry, *before), outputs = session.get_inputs(), [o.name for o in session.get_outputs()]
     _check(len(before), len(outputs) - 1)
     carried = [np.zeros((len(x), *s.shape[1:]), np.float32) for s in before]

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgelr.devices import Device, open_session, saturates
+from edgelr.devices import Device, meant, open_session
 from edgelr.devices.attach import open_transport
-from edgelr.devices.unsaturated import unsaturated
 from edgelr.export.layout import layout_of
 from edgelr.latency import RUNTIMES
 from edgelr.latency.attached import Attached
@@ -72,7 +71,7 @@ def _file(data: bytes, format: Format, x: Tensor, product: Product, device: Devi
     raw = session.raw(x.numpy())
     session.close()
     there = device.run(data, [raw], runtime=RUNTIMES[format])[0]
-    own = here.run(unsaturated(data) if format == "onnx" and saturates() else data, [raw], runtime=RUNTIMES[format])[0]
+    own = here.run(meant(data) if format == "onnx" else data, [raw], runtime=RUNTIMES[format])[0]
     grid = product.quantized[format].grids.get(product.quantized[format].graph.output)
     return compared(own, there, on, len(x), grid.scale if grid and own.dtype.kind == "f" else None)
 

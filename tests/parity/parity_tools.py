@@ -17,8 +17,7 @@ from attention_cases import ATTENTION, FLOAT_OPS
 from parity_cases import CASES
 from torch import nn
 
-from edgelr.devices import saturates
-from edgelr.devices.unsaturated import unsaturated
+from edgelr.devices import meant
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.export.layout import layout_of
 from edgelr.graph import Graph, aten, capture
@@ -87,8 +86,8 @@ def onnx_session(data: bytes, optimized: Path | None = None) -> Any:
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
-    elif saturates():
-        data = unsaturated(data)
+    else:
+        data = meant(data)
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
