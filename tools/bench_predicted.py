@@ -4,9 +4,9 @@
 
 Eleven networks, dense and with about half and a quarter of their layers' parameters (ranks on the kernels' steps), in float and on
 integers, in both runtimes. A runtime's table holds the general grid of operations and no network. Networks are measured while the table
-is: after every few hundred rows each file once, alone in a process of its own, and once more what tells how far weights come from. So
-what other users of the machine slow down they slow down for both; a file is told by the median of its processes. The tables are left in
-``--tables``. A runtime whose run was interrupted begins anew.
+is: every few minutes each file once, alone in a process of its own beside the network that tells the machine's pace, and once more what
+tells how far weights come from. Rows and networks are told at one pace, that of the first turn; a file by the median of its processes. The
+tables are left in ``--tables``. A runtime whose run was interrupted begins anew.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ from edgelr.latency.file_price import file_price
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.measuring_far import References, far_of
 from edgelr.latency.operation import Operation
+from edgelr.latency.pace import Paced, pace_of, paced, told_pace
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import DeviceRows
 from edgelr.latency.table import Row, Table
 from edgelr.latency.table_file import dumps
+from edgelr.latency.verifying import sure, verify
 from edgelr.latency.wanted import general_operations
 from edgelr.models.survey import survey
 from edgelr.pipeline.building_tables import head_of
@@ -54,7 +56,8 @@ from edgelr.vocabulary import Choice, Format, Layer, Numbers, Plan
 SHARES = (1.0, 0.5, 0.25)
 NUMBERS: tuple[Numbers, ...] = ("int8", "float")
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
-PORTIONS = 6  # of rows, between two turns of the networks
+EVERY_S = 180.0  # between two turns of the networks
+LEAST = 5  # turns
 FEW = 2_000  # parameters below which a layer stays dense
 UNSEEN = ("SqueezeNet, 128", "EfficientNet-Lite0, 128", "GRU, 2 x 96")
 MODELS = ("models/imagenet_nets.py", "models/resnet_cifar.py", "models/vgg_cifar.py")
@@ -109,10 +112,10 @@ def graph_of(net: Net, share: float) -> Graph:
 
 
 class Turns:
-    """A table's rows as they are measured, and after every ``PORTIONS`` portions of them what ``then`` does."""
+    """A table's rows as they are measured, and every ``EVERY_S`` seconds of them what ``then`` does."""
 
     def __init__(self, source: DeviceRows, then: Callable[[], None]) -> None:
-        self._source, self._then, self._portions = source, then, 0
+        self._source, self._then, self._since = source, then, time.perf_counter()
 
     @property
     def call_us(self) -> float:
@@ -120,35 +123,41 @@ class Turns:
 
     def rows(self, operations: Iterable[Operation]) -> Iterator[Row]:
         yield from self._source.rows(operations)
-        self._portions += 1
-        if self._portions % PORTIONS == 0:
+        if time.perf_counter() - self._since > EVERY_S:
             self._then()
+            self._since = time.perf_counter()
 
 
-def built(device: Device, format: Format, files: Mapping[str, bytes], quick: bool) -> tuple[Table, dict[str, list[float]]]:
-    """This machine's table of the general grid, float and integers, each with its dynamic rows; and the microseconds of each file in
-    each of its processes, between the rows."""
+def built(device: Device, format: Format, files: Mapping[str, bytes], quick: bool) -> tuple[Table, dict[str, list[Paced]]]:
+    """This machine's table of the general grid, float and integers, each with its dynamic rows; and each file in each of its processes,
+    between the rows."""
     target, told = load_target("host"), device.describe(RUNTIMES[format])
     blocked = own_layouts(told, format)
     every = [References(device, format, target.threads, n, blocked=blocked) for n in NUMBERS]
-    us: dict[str, list[float]] = {name: [] for name in files}
-    rounds, seconds = (3, 0.0) if quick else (20, 0.3)
+    seen: dict[str, list[Paced]] = {name: [] for name in files}
+    rounds, seconds = (3, 0.0) if quick else (20, 0.5)
     start = time.perf_counter()
 
     def networks() -> None:
         for name, data in files.items():
-            m = device.measure({name: data}, runtime=RUNTIMES[format], threads=1, rounds=rounds, min_seconds=seconds)
-            us[name].append(m[name].median * 1e3)
+            seen[name].append(paced(device, data, format, target.threads, rounds=rounds, min_seconds=seconds))
         for references in every:
             references.measure()
-        tell(f"{RUNTIMES[format]}: networks measured {len(us[name])} times, {(time.perf_counter() - start) / 60:.0f} minutes")
+        tell(f"{RUNTIMES[format]}: networks measured {len(seen[name])} times, {(time.perf_counter() - start) / 60:.0f} minutes")
 
-    source = Turns(DeviceRows(device, format, target.threads, blocked=blocked), networks)
+    networks()
+    pace_us = median(one.pace_us for each in seen.values() for one in each)
     wanted = general_operations(format, (*NUMBERS, "dynamic"), blocked=blocked)
-    made = build(head_of(target, told, format), wanted[::40] if quick else wanted, source, tell=tell).table
-    if not any(us.values()):
+    head = head_of(target, told, format)
+    head = replace(head, conditions={**head.conditions, **told_pace(pace_us)})
+    source = Turns(DeviceRows(device, format, target.threads, blocked=blocked), networks)
+    done = build(head, wanted[::40] if quick else wanted, source, tell=lambda text: tell(f"{RUNTIMES[format]}: {text}"))
+    while not quick and min(map(len, seen.values())) < LEAST:
         networks()
-    return replace(made, head=replace(made.head, conditions=far_of(every).conditions())), us
+    table, again = done.table, verify(done.table, source)
+    tell(f"{RUNTIMES[format]}: rows visited {done.visits} times, measured again differ by {again.off:.1%}")
+    conditions = {**table.head.conditions, **far_of(every, pace_us).conditions()}
+    return sure(replace(table, head=replace(table.head, conditions=conditions)), again), seen
 
 
 def predicted(data: bytes, format: Format, pricer: Pricer) -> dict[str, Any]:
@@ -177,32 +186,39 @@ def page(cells: Mapping[str, Any]) -> list[str]:
     """The summary, then every file."""
     rows: list[list[str]] = []
     groups: dict[tuple[str, str, str], list[float]] = {}
+    clocked: dict[str, list[float]] = {}
     for key, cell in cells.items():
         if not key.startswith("net "):
             continue
         _, net, share, numbers, format = key.split("|")
         error = cell["us"] / cell["measured"] - 1
+        clocked.setdefault("others" if net in UNSEEN else "networks", []).append(cell["us"] / median(cell["clocked"]) - 1)
         runtime = {str(f): r for f, r in RUNTIMES.items()}[format]
         for group in ((runtime, numbers), ("all", "")):
             groups.setdefault(("others" if net in UNSEEN else "networks", *group), []).append(error)
         known = cell["basis"].get("row", 0.0) + cell["basis"].get("between", 0.0)
-        ms = [f"{us / 1e3:.3f}" for us in (cell["measured"], cell["us"])]
-        spread = f"{apart(cell['sessions']):.0%} of {len(cell['sessions'])}"
-        rows.append([net, f"{float(share):.0%}", numbers, runtime, ms[0], spread, ms[1], f"{error:+.1%}", f"{known:.0%}"])
+        ms = [f"{us / 1e3:.3f}" for us in (median(cell["clocked"]), cell["measured"], cell["us"])]
+        spread = f"{apart(cell['clocked']):.0%}, {apart(cell['sessions']):.0%} of {len(cell['sessions'])}"
+        rows.append([net, f"{float(share):.0%}", numbers, runtime, *ms[:2], spread, ms[2], f"{error:+.1%}", f"{known:.0%}"])
     told = [[*group, *summary(errors)] for group, errors in sorted(groups.items(), key=lambda g: (g[0][0], g[0][1] == "all", g[0]))]
+    told += [[group, "all, as clocked", "", *summary(errors)] for group, errors in sorted(clocked.items())]
     made = {RUNTIMES[f]: c for f in FORMATS if (c := cells.get(f"table {f}"))}
     sizes = [f"{runtime}: {c['rows']} rows, {c['bytes']:,} bytes" for runtime, c in made.items()]
-    far = [f"{runtime} {key.split()[-1]} {us}" for runtime, c in made.items() for key, us in sorted(c["far"].items())]
+    far = [f"{runtime} {key.split()[-1]} {us}" for runtime, c in made.items() for key, us in sorted(c["head"].items()) if "far" in key]
+    paces = [f"{runtime} {median(c['paces']):.0f} us, {apart(c['paces']):.0%} apart, told at {pace_of(c['head']):.0f}; rows measured again "
+             f"differ by {float(c['head']['rows_again']):.0%}" for runtime, c in made.items()]  # fmt: skip
     return [
         table(["", "runtime", "numbers", "files", "median error", "four of five within", "worst", "bias"], told),
         f"others: {'; '.join(UNSEEN)}. Prices' rules were made looking at the errors of the networks before them. Of these, SqueezeNet's "
         "showed that channels behind a concatenation were counted wrongly.",
         "Tables: " + "; ".join(sizes) + ".",
+        "Pace (of its network, beside each of the others): " + "; ".join(paces) + ".",
         "Far (us for each KB of weights in networks of 16 and of 40 MB, and of values; measured): " + "; ".join(far) + ".",
-        table(["network", "weights", "numbers", "runtime", "measured, ms", "apart", "predicted, ms", "error", "within rows"], rows),
-        "weights: what low rank leaves of each layer. measured: the median of its processes. apart: the upper quartile of "
-        "them over the lower one, and how many they were. within rows: "
-        "the share of the prediction that rows, or places between them, gave.",
+        table(["network", "weights", "numbers", "runtime", "clocked, ms", "measured, ms", "apart", "predicted, ms", "error", "within rows"],
+              rows),
+        "weights: what low rank leaves of each layer. clocked: the median of its processes. measured: the same at the pace that the table "
+        "is told at, which the error is of. apart: the upper quartile of the processes over the lower one, as clocked and at one pace, and "
+        "how many they were. within rows: the share of the prediction that rows, or places between them, gave.",
     ]
 
 
@@ -231,13 +247,15 @@ def compare(device: Device, cells: Cells, format: Format, known: Mapping[str, Ne
         form = Precision({format: Form(numbers, "loop" if name.startswith(("LSTM", "GRU")) else "fused")})
         files[key] = draft(graphs[name, share], (format,), form)[format]
     start = time.perf_counter()
-    made, us = built(device, format, files, quick)
+    made, seen = built(device, format, files, quick)
     tables.mkdir(parents=True, exist_ok=True)
     (tables / f"{RUNTIMES[format]}.tsv").write_text(dumps(made), encoding="utf-8")
-    pricer = Pricer(made)
+    pricer, pace_us = Pricer(made), pace_of(made.head.conditions)
     for key, data in files.items():
-        cells.put(key, {"measured": median(us[key]), "sessions": us[key], **predicted(data, format, pricer)}, lambda: 0.0)
-    told = {"rows": len(made.rows), "bytes": len(dumps(made)), "far": dict(made.head.conditions)}
+        at, clocked = [one.at(pace_us) for one in seen[key]], [one.us for one in seen[key]]
+        cells.put(key, {"measured": median(at), "sessions": at, "clocked": clocked, **predicted(data, format, pricer)}, lambda: 0.0)
+    paces = [one.pace_us for each in seen.values() for one in each]
+    told = {"rows": len(made.rows), "bytes": len(dumps(made)), "head": dict(made.head.conditions), "paces": paces}
     cells.put(f"table {format}", told, lambda: time.perf_counter() - start)
 
 

@@ -27,6 +27,7 @@ from edgelr.latency.far import network_bytes
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.measuring_far import References, far_of
 from edgelr.latency.operation_bytes import held_bytes
+from edgelr.latency.pace import paced
 from edgelr.pipeline.files import draft
 from edgelr.pipeline.precision import Form, Precision
 from edgelr.pipeline.table_devices import own_layouts
@@ -82,13 +83,15 @@ def measured(device: Device, files: Mapping[str, bytes], format: Format, numbers
     for _ in range(1 if quick else ROUNDS):
         singles = ((number[key], cut.data) for key, cut in alone.items())
         told = dict(times_alone(device, operations, singles, format, 1))
-        call_us = median(each.call_us for each in told.values())
+        call = median(each.call_us / each.pace_us for each in told.values())
         for name, each in cuts.items():
-            m = device.measure({name: files[name]}, runtime=RUNTIMES[format], threads=1, rounds=3 if quick else 30, min_seconds=0.5)
-            whole_us[name].append(m[name].median * 1e3)
-            sum_us[name].append(sum(told[number[c.key, c.operation]].us for c in each) + call_us)
+            whole = paced(device, files[name], format, 1, rounds=3 if quick else 30, min_seconds=0.5)
+            rows = (told[number[c.key, c.operation]] for c in each)
+            whole_us[name].append(whole.us)
+            sum_us[name].append((sum(row.us / row.pace_us for row in rows) + call) * whole.pace_us)
         references.measure()
-    far, sizes = far_of([references]), {name: network_bytes(c.operation for c in each) for name, each in cuts.items()}
+    far = far_of([references], median(references.paces_us))
+    sizes = {name: network_bytes(c.operation for c in each) for name, each in cuts.items()}
     farther = {name: sum(far.us(c.operation, sizes[name]) for c in each) for name, each in cuts.items()}
     return {name: Sums(whole_us[name], sum_us[name], sizes[name], farther[name]) for name in files}
 

@@ -50,7 +50,8 @@ def build(
     if json:
         facts = [
             {"path": str(s.path), "rows": len(s.built.table.rows), "measured": s.built.measured, "added": s.built.added,
-             "missing": len(s.built.missing), "seconds": round(s.built.seconds, 1), "band": s.built.table.head.band}
+             "missing": len(s.built.missing), "visits": s.built.visits, "seconds": round(s.built.seconds, 1),
+             "band": s.built.table.head.band}
             for s in stored
         ]  # fmt: skip
         answer(jsonlib.dumps({"schema": 1, "tables": facts}, indent=1))
@@ -58,7 +59,8 @@ def build(
     for s in stored:
         b = s.built
         took = f"{b.measured} measured in {b.seconds / 60:.1f} minutes, {b.added} of them where it was coarse"
-        answer(f"{s.path}: {len(b.table.rows)} rows, {took}")
+        visits = f", each {b.visits} times" if b.visits > 1 else ""
+        answer(f"{s.path}: {len(b.table.rows)} rows, {took}{visits}")
         if b.missing:
             whys = sorted({s.left_out.get(operation, "the time was over") for operation in b.missing})
             answer(f"  {len(b.missing)} operations without a row: {'; '.join(whys[:3])}")
@@ -78,6 +80,7 @@ def verify(
     quiet: o.Quiet = False,
 ) -> None:
     """Measure rows drawn at random again; ends with code 7 where the table no longer holds."""
+    from edgelr.latency.visits import STEADY
     from edgelr.pipeline.checking_tables import verify_table
 
     with stdout_kept():
@@ -85,7 +88,7 @@ def verify(
     if json:
         facts = [
             {"path": str(f.path), "how": f.table.head.how, "rows": len(v.pairs), "within": v.within, "median": v.off, "bias": v.bias,
-             "limit": v.limit, "holds": v.holds}
+             "pace": v.pace, "limit": v.limit, "holds": v.holds}
             for f, v in done
         ]  # fmt: skip
         answer(jsonlib.dumps({"schema": 1, "tables": facts}, indent=1))
@@ -94,7 +97,10 @@ def verify(
             told = "holds" if v.holds else "no longer holds"
             answer(f"{f.path} ({f.table.head.how}) {told}: {len(v.pairs)} rows are off by {v.off:.1%} (median, {v.limit:.0%} is allowed),")
             bias = f"{abs(v.bias):.1%} {'slower' if v.bias > 0 else 'faster'}"
-            answer(f"  {v.within} within their interval or that; on the whole the device is {bias}")
+            answer(f"  {v.within} within their interval or that; on the whole they are {bias}")
+            if abs(v.pace - 1) > STEADY:
+                slower = "slower" if v.pace > 1 else "faster"
+                answer(f"  the device's own pace is {abs(v.pace - 1):.0%} {slower} than the table's, which is taken off")
     if not all(v.holds for _, v in done):
         raise typer.Exit(int(Exit.UNTRUSTED_MEASUREMENT))
 

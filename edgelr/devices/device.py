@@ -105,16 +105,16 @@ class Device:
 
         ``window`` files are loaded at a time. A file has at least ``least`` calls over ``min_seconds``, until its median is known to 2 %
         (95 %), or ``most``. The cost of a call is in the times: ``gauges`` are called in between all along, so that it can be taken off as
-        it was at that time. Before each call of a file that is ``near`` comes an untimed one, which brings its memory close. A file that
-        the runtime refuses is told to ``refused`` with the reason; without that it raises ``BadInputError``. When the link is lost, all
-        that was finished before has been given.
+        it was at that time. Before each call of a file or gauge that is ``near`` comes an untimed one, which brings its memory close. A
+        file that the runtime refuses is told to ``refused`` with the reason; without that it raises ``BadInputError``. When the link is
+        lost, all that was finished before has been given.
         """
         self.must_be_timed()
         settings = {"threads": threads, "least": least, "most": most, "window": window, "min_seconds": min_seconds}
         aside = tuple((gauges or {}).items())
         for batch in batches(files):
             placed = self._jobs.place((*aside, *batch))
-            warm = [str(i) for i, name in enumerate(placed.names) if i >= len(aside) and near(name)]
+            warm = [str(i) for i, name in enumerate(placed.names) if near(name)]
             seconds = START_S + FILE_S * len(batch)
             started = self._jobs.start("rows", runtime, placed, seconds=seconds, gauges=len(aside), near=warm, **settings)
             yield from Rows(placed, len(aside), window, refused).given(self._timed(started))

@@ -9,15 +9,20 @@ from edgelr.latency.gauges import call_us, gauge_files, own_us
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.operation import Operation
 from edgelr.latency.operation_bytes import stays_near
+from edgelr.latency.pace import PACE
+from edgelr.latency.reference_nets import pace_file
 from edgelr.vocabulary import Format
 
 
 @dataclass(frozen=True)
 class Alone:
-    """``us`` of the operation itself, ``call_us`` of a call at that time, and the calls of its file, of both together."""
+    """``us`` of the operation itself, ``call_us`` of a call and ``pace_us`` of the device's pace at that time, and the calls of its file,
+    of operation and call together.
+    """
 
     us: float
     call_us: float
+    pace_us: float
     calls: RowTimes
 
 
@@ -38,9 +43,10 @@ def times_alone(
         files,
         runtime=RUNTIMES[format],
         threads=threads,
-        gauges=gauge_files(format),
-        near=lambda name: stays_near(operations[name]),
+        gauges={**gauge_files(format), PACE: pace_file(format)},
+        near=lambda name: name == PACE or (name in operations and stays_near(operations[name])),
         refused=refused,
     )
     for name, calls, _ in rows:
-        yield name, Alone(own_us(calls.median, calls.gauges_us), call_us(calls.gauges_us), calls)
+        us = calls.gauges_us
+        yield name, Alone(own_us(calls.median, us), call_us(us), us[PACE], calls)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -13,28 +13,35 @@ from edgelr.errors import BadInputError
 from edgelr.latency.families import Family, family_of, place_of
 from edgelr.latency.operation import Operation
 from edgelr.latency.operation_bytes import held_bytes
+from edgelr.latency.pace import at_pace, pace_of, told_pace
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import RowSource
 from edgelr.latency.table import Head, Row, Table
+from edgelr.latency.verifying import verify
+from edgelr.latency.visits import MOST, both, visits_needed
 from edgelr.latency.wanted import between
 
 TRIAL = 24  # rows whose time tells that of the rest: from the smallest to the largest, since large ones are measured by themselves
 PORTION = 60  # rows asked for at once: each portion starts a process on the device
 KEPT_EVERY_S = 10.0
 TOLERANCE = 0.05
+AGAIN = 30  # rows that are measured again, to know how sure they are
 _ROUNDS = 3
 _SHARE = 0.1  # of the rows there are, at most so many more in each round of refining
 
 
 @dataclass(frozen=True)
 class Built:
-    """What came of building. ``missing``: wanted operations without a row; ``added``: rows where the others didn't predict each other."""
+    """What came of building. ``missing``: wanted operations without a row; ``added``: rows where the others didn't predict each other;
+    ``visits``: how often each was measured, where there was time.
+    """
 
     table: Table
     measured: int
     added: int
     missing: tuple[Operation, ...]
     seconds: float
+    visits: int = 1
 
 
 def build(
@@ -45,11 +52,15 @@ def build(
     known: Table | None = None,
     minutes: float = 0.0,
     tolerance: float = TOLERANCE,
+    visits: int = MOST,
     save: Callable[[Table], None] = lambda table: None,
     tell: Callable[[str], None] = lambda text: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Built:
     """A table of the wanted operations, and of some between them where a row left out is predicted worse than ``tolerance``.
+
+    Rows are told at the pace that the head has. Where rows measured again differ, on a device that is busy with something else, all that
+    were measured are visited more often, up to ``visits`` times, and told by the mean of their visits.
 
     Only operations that ``known`` has no row of are measured. Says the minutes it will take after a short trial. Stops after ``minutes``
     (0: when all is done). ``save`` is called every few seconds and at the end, also where the source fails or the user interrupts: what
@@ -57,7 +68,8 @@ def build(
     """
     if known is not None:
         _check_same(known.head, head)
-        head = replace(head, made=min(head.made, known.head.made), call_us=known.head.call_us)
+        conditions = {**head.conditions, **told_pace(pace_of(known.head.conditions))}
+        head = replace(head, made=min(head.made, known.head.made), call_us=known.head.call_us, conditions=conditions)
     start = clock()
     rows = dict(known.rows) if known is not None else {}
     edited = known is not None and known.edited
@@ -66,7 +78,7 @@ def build(
     missing = _trial_first(coarse_first([o for o in every if o not in rows]))
     if len(missing) < len(every):
         tell(f"{len(every) - len(missing)} of {len(every)} rows are known already")
-    added = 0
+    added, visited = 0, 1
     try:
         state.measure(missing[:1])  # what is done once only, such as putting the harness there, isn't counted
         begun = clock()
@@ -82,10 +94,19 @@ def build(
                 break
             tell(f"{len(more)} more rows where the others predict each other worse than {tolerance:.0%}")
             added += state.measure(more)
+        new = [o for o in rows if known is None or o not in known.rows]
+        if visits > 1 and len(new) >= AGAIN and not state.over:
+            off = verify(state.table(), source, count=AGAIN).off
+            visited = min(visits_needed(off), visits)
+            if visited > 1:
+                much = (visited - 1) * (clock() - start) / 60
+                tell(f"rows measured again differ by {off:.0%}: visiting all {visited} times, which takes about {much:.1f} more minutes")
+        for _ in range(visited - 1):
+            state.visit(new)
     finally:
         if rows:
             save(state.table())
-    return Built(state.table(), state.measured, added, tuple(o for o in every if o not in rows), clock() - start)
+    return Built(state.table(), state.measured, added, tuple(o for o in every if o not in rows), clock() - start, visited)
 
 
 class _State:
@@ -104,6 +125,7 @@ class _State:
         self._head, self._rows, self._edited, self._source = head, rows, edited, source
         self._save, self._clock, self._end, self._kept = save, clock, end, clock()
         self.measured, self.first = 0, clock()
+        self._pace_us = pace_of(head.conditions)
 
     @property
     def over(self) -> bool:
@@ -117,18 +139,29 @@ class _State:
         """Rows for these, until the time is over; how many came."""
         before = portion = self.measured
         for begin in range(0, len(operations), PORTION):
-            for row in self._source.rows(operations[begin : begin + PORTION]):
+            for row in self._told(operations[begin : begin + PORTION]):
                 self._rows[row.operation] = row
                 self.measured += 1
                 if self.measured == portion + 1:
                     self.first = self._clock()
-                if self._clock() - self._kept > KEPT_EVERY_S:
-                    self._save(self.table())
-                    self._kept = self._clock()
-                if self.over:
-                    return self.measured - before
             portion = self.measured
         return self.measured - before
+
+    def visit(self, operations: Sequence[Operation]) -> None:
+        """Once more, rows that are known; each becomes the mean of its visits."""
+        for begin in range(0, len(operations), PORTION):
+            for row in self._told(operations[begin : begin + PORTION]):
+                self._rows[row.operation] = both(self._rows[row.operation], row)
+
+    def _told(self, operations: Sequence[Operation]) -> Iterator[Row]:
+        """Rows from the source at the head's pace, while there is time. What was given is kept every few seconds."""
+        for row in () if self.over else self._source.rows(operations):
+            yield at_pace(row, self._pace_us)
+            if self._clock() - self._kept > KEPT_EVERY_S:
+                self._save(self.table())
+                self._kept = self._clock()
+            if self.over:
+                return
 
 
 def coarse_first(operations: Sequence[Operation]) -> list[Operation]:

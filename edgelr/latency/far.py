@@ -13,21 +13,14 @@ from dataclasses import dataclass
 from math import log
 
 import numpy as np
-import torch
-from torch import nn
 
 from edgelr.errors import BadInputError
-from edgelr.export import onnx_bytes, tflite_bytes
-from edgelr.graph import capture
 from edgelr.latency.operation import Operation
 from edgelr.latency.operation_bytes import held_bytes, moved_bytes, value_bytes, weight_bytes
-from edgelr.quantization import quantize
-from edgelr.vocabulary import Format, Kept, Numbers
 
 CACHE_BYTES = 1_000_000  # L2 of a Cortex-A72; A53, A76 and Zen 3 have half of it
 _LARGE, _VAST = 16, 40  # times the cache: sizes that weights' times are told for; between them they go by the size's logarithm
 _KEY = "far_us_per_kb"
-_RANGE = (-4.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -108,30 +101,3 @@ def _kb_a_us(r: Reference) -> list[float]:
     """What each of the three times counts for each microsecond of the whole."""
     size = network_bytes(r.operations)
     return [sum(kb) / r.whole_us for kb in zip(*(_kb_farther(o, size) for o in r.operations), strict=True)]
-
-
-def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:
-    """Networks larger than the cache, three by their weights and one by its values; random weights, the same bytes each time."""
-    c, side = (256, 28) if numbers == "int8" else (128, 20)
-    nets: dict[str, tuple[list[nn.Module], tuple[int, ...]]] = {
-        "wide": ([nn.Conv2d(2 * c, 2 * c, 3, padding=1) for _ in range(7)], (2 * c, 7, 7)),
-        "points": ([nn.Conv2d(4 * c, 4 * c, 1) for _ in range(16)], (4 * c, 7, 7)),
-        "vast": ([nn.Conv2d(4 * c, 4 * c, 3, padding=1) for _ in range(4)], (4 * c, 4, 4)),
-        "tall": ([layer for _ in range(28) for layer in _bottleneck(c // 4, 3 * c // 2)], (c // 4, side, side)),
-    }
-    return {name: _written(nn.Sequential(*layers), shape, format, numbers) for name, (layers, shape) in nets.items()}
-
-
-def _bottleneck(c: int, inner: int) -> list[nn.Module]:
-    return [nn.Conv2d(c, inner, 1), nn.ReLU(), nn.Conv2d(inner, inner, 3, padding=1, groups=inner), nn.ReLU(), nn.Conv2d(inner, c, 1)]
-
-
-def _written(net: nn.Module, shape: tuple[int, ...], format: Format, numbers: Numbers) -> bytes:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for parameter in net.parameters():
-            parameter.data = torch.randn_like(parameter) * 0.05
-    graph = capture(net.eval(), shape)
-    kept = None if numbers == "int8" else {n.name: Kept(numbers, "choice", "asked for") for n in graph.nodes}
-    quantized = quantize(graph, dict.fromkeys(graph.shapes, _RANGE), kept)
-    return tflite_bytes(quantized) if format == "tflite" else onnx_bytes(quantized)

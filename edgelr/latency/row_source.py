@@ -16,7 +16,7 @@ from edgelr.vocabulary import Format
 
 
 class RowSource(Protocol):
-    """Gives rows for operations, as soon as each is known; leaves out those that can't be had."""
+    """Gives rows for operations, as soon as each is known, with the pace meanwhile; leaves out those that can't be had."""
 
     def rows(self, operations: Iterable[Operation]) -> Iterator[Row]: ...
 
@@ -53,7 +53,8 @@ class DeviceRows:
                 self._leave_out(named[name], "; ".join(spread.flags))
                 continue
             self._calls.append(alone.call_us)
-            yield Row(named[name], us, min((spread.high - spread.low) / 2 / us, 10.0) if us > 0 else 0.0, spread.n)
+            half_width = min((spread.high - spread.low) / 2 / us, 10.0) if us > 0 else 0.0
+            yield Row(named[name], us, half_width, spread.n, alone.pace_us)
 
     def _files(self, named: dict[str, Operation]) -> Iterator[tuple[str, bytes]]:
         for name, operation in named.items():

@@ -43,13 +43,15 @@ class Head:
 class Row:
     """One operation's cost inside a network, in microseconds: the median, the half width of its 95 % interval as a share, of ``n`` calls.
 
-    A simulated row has ``half_width`` 0 and ``n`` 1: it is deterministic, and its error is the table's band.
+    A simulated row has ``half_width`` 0 and ``n`` 1: it is deterministic, and its error is the table's band. ``pace_us`` is the device's
+    pace meanwhile (``latency/pace.py``), 0 where it isn't known. A table's rows are all told at one pace, which its head has.
     """
 
     operation: Operation
     us: float
     half_width: float = 0.0
     n: int = 1
+    pace_us: float = 0.0
 
 
 @dataclass(frozen=True)

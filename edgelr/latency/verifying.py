@@ -9,6 +9,7 @@ import numpy as np
 
 from edgelr.errors import BadInputError, MeasurementError
 from edgelr.latency.operation import Operation
+from edgelr.latency.pace import at_pace, pace_of
 from edgelr.latency.row_source import RowSource
 from edgelr.latency.table import Row, Table
 
@@ -19,14 +20,17 @@ LEAST_US = 1.0  # a difference is told against this much at least: smaller opera
 
 @dataclass(frozen=True)
 class Verified:
-    """``pairs``: each drawn row and the one that was had now. ``limit`` is what ``off`` may be for the table to hold."""
+    """``pairs``: each drawn row and the one that was had now, at the table's pace. ``pace``: how many times as long the device's pace takes
+    now (1 where it isn't known). ``limit`` is what ``off``, and the pace, may differ by for the table to hold.
+    """
 
     pairs: tuple[tuple[Row, Row], ...]
     limit: float
+    pace: float = 1.0
 
     @property
     def differences(self) -> dict[Operation, float]:
-        """By how much each is slower now, as a share (negative: faster)."""
+        """By how much each is slower now at the same pace, as a share (negative: faster)."""
         return {was.operation: (now.us - was.us) / max(was.us, LEAST_US) for was, now in self.pairs}
 
     @property
@@ -36,7 +40,7 @@ class Verified:
 
     @property
     def bias(self) -> float:
-        """The median difference: all slower (above 0) or all faster than the table."""
+        """The median difference at the same pace: all slower (above 0) or all faster than the table."""
         return median(self.differences.values())
 
     @property
@@ -47,7 +51,7 @@ class Verified:
 
     @property
     def holds(self) -> bool:
-        return self.off <= self.limit
+        return self.off <= self.limit and abs(self.pace - 1) <= self.limit
 
 
 def verify(table: Table, source: RowSource, *, count: int = 30, seed: int = 0) -> Verified:
@@ -57,11 +61,13 @@ def verify(table: Table, source: RowSource, *, count: int = 30, seed: int = 0) -
     """
     operations = sorted(table.rows)
     order = np.random.default_rng(seed).permutation(len(operations))[:count]
-    now = {row.operation: row for row in source.rows([operations[i] for i in sorted(order)])}
-    pairs = tuple((table.rows[o], row) for o, row in now.items())
-    if not pairs:
+    now = list(source.rows([operations[i] for i in sorted(order)]))
+    if not now:
         raise MeasurementError("The table can't be verified.", "none of the rows drawn could be measured now.", "draw more: --rows")
-    return Verified(pairs, max(LIMIT, table.head.band) if table.head.how == "simulated" else LIMIT)
+    limit, pace_us = max(LIMIT, table.head.band) if table.head.how == "simulated" else LIMIT, pace_of(table.head.conditions)
+    paces = [row.pace_us / pace_us for row in now if row.pace_us > 0 and pace_us > 0]
+    pairs = tuple((table.rows[row.operation], at_pace(row, pace_us)) for row in now)
+    return Verified(pairs, limit, median(paces) if paces else 1.0)
 
 
 def sure(table: Table, again: Verified) -> Table:

@@ -11,12 +11,13 @@ from edgelr.devices import Target
 from edgelr.devices.described import Described
 from edgelr.errors import BadInputError, UsageError
 from edgelr.graph.recurrent import layers
-from edgelr.latency.building import Built, build
+from edgelr.latency.building import AGAIN, Built, build
 from edgelr.latency.clamps import clamped, clamps
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.measuring_far import measure_far
 from edgelr.latency.operation import Operation
+from edgelr.latency.pace import pace_of, told_pace
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import DeviceRows
 from edgelr.latency.store import load_table, own_file, save_table
@@ -33,7 +34,6 @@ from edgelr.vocabulary import Format, Numbers
 # What four of five whole files stayed within on an x86-64 machine whose other users disturbed it much, by tables built without them:
 # docs/benchmarks/predicted.md. On a calm one it was 0.06 and 0.07 (predicted-calm.md).
 IN_NETWORK = {"litert": 0.11, "onnxruntime": 0.17}
-AGAIN = 30  # rows that are measured again at the end of building
 ENOUGH = 8  # rows of a family, for what is predicted when one is left out to say anything
 
 
@@ -67,10 +67,11 @@ def build_tables(
             tell(f"{RUNTIMES[format]}: measuring operations on {device.address}, kept in {file}")
             head = head_of(target, told, format)
             tell(f"{RUNTIMES[format]}: how far weights come from in large networks")
-            far = measure_far(device, format, target.threads, [n for n in numbers if n != "dynamic"], blocked=own_layouts(told, format))
+            blocked, pace_us = own_layouts(told, format), pace_of(known.head.conditions) if known else 0.0
+            far, pace_us = measure_far(device, format, target.threads, numbers, blocked=blocked, pace_us=pace_us)
             built = build(
-                replace(head, conditions={**head.conditions, **far.conditions()}),
-                _wanted(settings, format, numbers, step, own_layouts(told, format)),
+                replace(head, conditions={**head.conditions, **far.conditions(), **told_pace(pace_us)}),
+                _wanted(settings, format, numbers, step, blocked),
                 source,
                 known=known,
                 minutes=minutes / len(formats),

@@ -93,8 +93,10 @@ def test_near_files_are_named_to_the_harness_as_it_calls_them(
 
     monkeypatch.setattr(device._jobs, "start", start)
     files = [("a", nets["small"]), ("b", nets["small"]), ("c", nets["small"])]
-    rows = device.rows(files, runtime="litert", threads=1, min_seconds=0.0, gauges={"b": nets["small"]}, near=lambda name: name in "bc")
-    assert {name for name, _, _ in rows} == {"a", "b", "c"} and told == [["b", "c"]]
+    near = {"b", "c", "gauge b"}
+    gauges = {"gauge a": nets["small"], "gauge b": nets["small"]}
+    rows = device.rows(files, runtime="litert", threads=1, min_seconds=0.0, gauges=gauges, near=near.__contains__)
+    assert {name for name, _, _ in rows} == {"a", "b", "c"} and told == [["gauge b", "b", "c"]]
 
 
 def test_rows_come_one_by_one_with_the_cost_of_a_call(device: Device, nets: dict[str, bytes]) -> None:

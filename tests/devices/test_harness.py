@@ -223,7 +223,7 @@ def test_a_row_is_called_between_its_neighbours_its_input_fresh() -> None:
 
     limits = {"least": 6, "most": 6, "window": 4, "min_seconds": 0.0}
     rows = []
-    for row in ring(files(), Stopwatch(1), gauges=[File("gauge", log)], **limits):
+    for row in ring(files(), Stopwatch(1), gauges=[("gauge", File("gauge", log))], **limits):
         log.append(f"done {row.name}")
         rows.append(row)
     assert sorted(int(r.name) for r in rows) == list(range(12)) and all(len(r.us) == 6 and len(r.gauges_us) == 1 for r in rows)
@@ -267,7 +267,7 @@ def test_a_row_has_gauges_that_were_called_as_it_was() -> None:
 
     files = [(name, File(name, log)) for name in "ab"]
     limits = {"least": 6, "most": 6, "window": 2, "min_seconds": 0.0}
-    rows = {row.name: row for row in ring(files, Watch(1), gauges=[File("gauge", log)], near={"a"}, **limits)}
+    rows = {row.name: row for row in ring(files, Watch(1), gauges=[("gauge", File("gauge", log))], near={"a"}, **limits)}
     assert rows["a"].us == [0.5] * 6 and rows["a"].gauges_us == [0.5]
     assert rows["b"].us == [1.0] * 6 and rows["b"].gauges_us == [1.0]
 

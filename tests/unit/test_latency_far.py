@@ -9,11 +9,12 @@ from edgelr.errors import BadInputError
 from edgelr.export import tflite_bytes
 from edgelr.graph import capture
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.far import Far, Reference, far_us_per_kb, network_bytes, reference_files
+from edgelr.latency.far import Far, Reference, far_us_per_kb, network_bytes
 from edgelr.latency.file_price import file_price
 from edgelr.latency.operation import Operation
 from edgelr.latency.operation_bytes import stays_near, value_bytes, weight_bytes
 from edgelr.latency.pricer import Pricer
+from edgelr.latency.reference_nets import reference_files
 from edgelr.latency.table import Head, Row, Table
 from edgelr.quantization import quantize
 

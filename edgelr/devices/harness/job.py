@@ -6,7 +6,7 @@ It needs Python 3.9, and for all but "describe" numpy with ai-edge-litert, tflit
      "cpus": [0, 1] | "big" | null, "files": [{"name", "path", "sha256", "offset"?, "bytes"?}], "remove": [PATH],
      "rounds": 30, "min_seconds": 0.5, "seed": 0,              measure
      "least": 14, "most": 50, "window": 7, "gauges": 2,        rows, with min_seconds; the first files are gauges
-     "near": [NAME],                                           rows; an untimed call comes before each timed one of these files
+     "near": [NAME],                                           rows; an untimed call comes before each timed one of these files or gauges
      "runs": 50,                                               kernels
      "inputs": [{"path", "sha256"}], "outputs": PREFIX,        run: .npy files; PREFIX0.npy … are written
      "root": "/"}                                              where /sys and /proc are
@@ -112,7 +112,7 @@ class Job:
 
     def rows(self) -> None:
         files, limits = self.sessions(), {key: self.job[key] for key in ("least", "most", "window", "min_seconds")}
-        gauges = [session for _, session in islice(files, self.job.get("gauges", 0))]
+        gauges = list(islice(files, self.job.get("gauges", 0)))
         self.tell("before")
         near = frozenset(self.job.get("near", []))
         for row in ring(files, self.watch, gauges=gauges, near=near, turned=self.beat, **limits):

@@ -98,7 +98,7 @@ def ring(
     most: int,
     window: int,
     min_seconds: float,
-    gauges: Sequence[Any] = (),
+    gauges: Sequence[tuple[str, Any]] = (),
     near: Container[str] = (),
     turned: Callable[[], None] = lambda: None,
 ) -> Iterator[Row]:
@@ -110,12 +110,12 @@ def ring(
     memory of its output where the operations around it left it. A file leaves when it was called for ``min_seconds`` (noise that lasts
     is then seen, not taken for the file's own), and has ``least`` calls and knows its median to 2 % (95 %), or ``most`` calls; the next
     ones take its place. The first ones begin to count one after the other, so that files leave one by one all along, and a lost link
-    loses little. ``gauges`` are called in every turn, as ``near`` files are and as others are; a row has the medians of those that were
-    called as it was, over its own turns, so that the cost of a call can be taken off as it was at that time. ``turned`` is called after
-    each turn.
+    loses little. ``gauges`` are called in every turn, as ``near`` files are and as others are (one that is ``near`` itself always so); a
+    row has the medians of those that were called as it was, over its own turns, so that the cost of a call can be taken off as it was at
+    that time, and the pace of the device is known. ``turned`` is called after each turn.
     """
     waiting, loaded, step, turn = iter(files), list[Row](), -(-least // window), 0
-    history: dict[bool, list[list[float]]] = {warm: [[] for _ in gauges] for warm in (False, True)}
+    history: dict[tuple[str, bool], list[float]] = {(n, warm): [] for n, _ in gauges for warm in (False, True) if warm or n not in near}
 
     def call(session: Any, warm: bool = False) -> float:
         if warm:
@@ -137,15 +137,17 @@ def ring(
             head, place = (next(waiting, None) if len(loaded) < window else None), place + 1
         if all(row.done for row in loaded):
             return
-        for warm, each in history.items():
-            for gauge, us in zip(gauges, each):  # noqa: B905 (Python 3.9)
-                us.append(call(gauge, warm))
+        for name, gauge in gauges:
+            for warm in (False, True):
+                if (name, warm) in history:
+                    history[name, warm].append(call(gauge, warm))
         for row in loaded:
             row.add(call(row.session, row.name in near), turn)
         turn += 1
         turned()
         for row in [r for r in loaded if not r.done and r.knows(least, most, min_seconds)]:
-            row.done, row.gauges_us = True, [median(us[row.turn :]) for us in history[row.name in near]]
+            row.done = True
+            row.gauges_us = [median(history[name, row.name in near or name in near][row.turn :]) for name, _ in gauges]
             yield row
 
 
