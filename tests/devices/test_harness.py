@@ -272,6 +272,17 @@ def test_a_row_has_gauges_that_were_called_as_it_was() -> None:
     assert rows["b"].us == [1.0] * 6 and rows["b"].gauges_us == [1.0]
 
 
+def test_a_gauge_that_is_near_is_called_so_for_all_rows() -> None:
+    log: list[str] = []
+    gauges = [("gauge", File("gauge", log)), ("pace", File("pace", log))]
+    files = [(name, File(name, log)) for name in "ab"]
+    rows = list(ring(files, Stopwatch(1), gauges=gauges, least=6, most=6, window=2, min_seconds=0.0, near={"a", "pace"}))
+    assert [len(row.gauges_us) for row in rows] == [2, 2]
+    places = [i for i, word in enumerate(log) if word == "feed pace"]
+    assert places and all(log[i - 1] == "pace" == log[i + 1] for i in places)
+    assert log.count("pace") == 2 * len(places) and log.count("gauge") == 3 * len(places)  # the other one: both ways, 1 + 2 calls
+
+
 def test_only_a_near_row_makes_an_untimed_call_before_its_input_is_written() -> None:
     log: list[str] = []
     files = [(name, File(name, log)) for name in "ab"]
