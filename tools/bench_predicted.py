@@ -5,8 +5,8 @@
 Eleven networks, dense and with about half and a quarter of their layers' parameters (ranks on the kernels' steps), in float and on
 integers, in both runtimes. A runtime's table holds the general grid of operations and no network. Networks are measured while the table
 is: every few minutes each file once, alone in a process of its own beside the network that tells the machine's pace, and once more what
-tells how far weights come from. Rows and networks are told at one pace, that of the first turn; a file by the median of its processes. The
-tables are left in ``--tables``. A runtime whose run was interrupted begins anew.
+tells how far weights come from. Rows and networks are told at one pace, the machine's own as the first turn saw it: by what was measured
+at it, where any was. The tables are left in ``--tables``. A runtime whose run was interrupted begins anew.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from edgelr.latency.file_price import file_price
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.measuring_far import References, far_of
 from edgelr.latency.operation import Operation
-from edgelr.latency.pace import Paced, pace_of, paced, told_pace
+from edgelr.latency.pace import Paced, calm_first, is_calm, pace_of, paced, told_pace, undisturbed, whole_us
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import DeviceRows
 from edgelr.latency.table import Row, Table
@@ -146,7 +146,7 @@ def built(device: Device, format: Format, files: Mapping[str, bytes], quick: boo
         tell(f"{RUNTIMES[format]}: networks measured {len(seen[name])} times, {(time.perf_counter() - start) / 60:.0f} minutes")
 
     networks()
-    pace_us = median(one.pace_us for each in seen.values() for one in each)
+    pace_us = undisturbed([one.pace_us for each in seen.values() for one in each] + [us for r in every for us in r.paces_us])
     wanted = general_operations(format, (*NUMBERS, "dynamic"), blocked=blocked)
     head = head_of(target, told, format)
     head = replace(head, conditions={**head.conditions, **told_pace(pace_us)})
@@ -155,7 +155,8 @@ def built(device: Device, format: Format, files: Mapping[str, bytes], quick: boo
     while not quick and min(map(len, seen.values())) < LEAST:
         networks()
     table, again = done.table, verify(done.table, source)
-    tell(f"{RUNTIMES[format]}: rows visited {done.visits} times, measured again differ by {again.off:.1%}")
+    visited = f"rows visited up to {done.visits} times, {done.disturbed} never at the pace"
+    tell(f"{RUNTIMES[format]}: {visited}; measured again they differ by {again.off:.1%}")
     conditions = {**table.head.conditions, **far_of(every, pace_us).conditions()}
     return sure(replace(table, head=replace(table.head, conditions=conditions)), again), seen
 
@@ -198,7 +199,7 @@ def page(cells: Mapping[str, Any]) -> list[str]:
             groups.setdefault(("others" if net in UNSEEN else "networks", *group), []).append(error)
         known = cell["basis"].get("row", 0.0) + cell["basis"].get("between", 0.0)
         ms = [f"{us / 1e3:.3f}" for us in (median(cell["clocked"]), cell["measured"], cell["us"])]
-        spread = f"{apart(cell['clocked']):.0%}, {apart(cell['sessions']):.0%} of {len(cell['sessions'])}"
+        spread = f"{apart(cell['clocked']):.0%} of {len(cell['clocked'])}, {apart(cell['sessions']):.0%} of {cell['calm']}"
         rows.append([net, f"{float(share):.0%}", numbers, runtime, *ms[:2], spread, ms[2], f"{error:+.1%}", f"{known:.0%}"])
     told = [[*group, *summary(errors)] for group, errors in sorted(groups.items(), key=lambda g: (g[0][0], g[0][1] == "all", g[0]))]
     told += [[group, "all, as clocked", "", *summary(errors)] for group, errors in sorted(clocked.items())]
@@ -216,9 +217,10 @@ def page(cells: Mapping[str, Any]) -> list[str]:
         "Far (us for each KB of weights in networks of 16 and of 40 MB, and of values; measured): " + "; ".join(far) + ".",
         table(["network", "weights", "numbers", "runtime", "clocked, ms", "measured, ms", "apart", "predicted, ms", "error", "within rows"],
               rows),
-        "weights: what low rank leaves of each layer. clocked: the median of its processes. measured: the same at the pace that the table "
-        "is told at, which the error is of. apart: the upper quartile of the processes over the lower one, as clocked and at one pace, and "
-        "how many they were. within rows: the share of the prediction that rows, or places between them, gave.",
+        "weights: what low rank leaves of each layer. clocked: the median of its processes. measured: of those at the pace that "
+        "the table is told at, or of all as they would be there where none was; the error is of this. apart: the upper quartile of the "
+        "processes over the lower one, as clocked and at that pace, and how many they were. within rows: "
+        "the share of the prediction that rows, or places between them, gave.",
     ]
 
 
@@ -252,8 +254,10 @@ def compare(device: Device, cells: Cells, format: Format, known: Mapping[str, Ne
     (tables / f"{RUNTIMES[format]}.tsv").write_text(dumps(made), encoding="utf-8")
     pricer, pace_us = Pricer(made), pace_of(made.head.conditions)
     for key, data in files.items():
-        at, clocked = [one.at(pace_us) for one in seen[key]], [one.us for one in seen[key]]
-        cells.put(key, {"measured": median(at), "sessions": at, "clocked": clocked, **predicted(data, format, pricer)}, lambda: 0.0)
+        at, clocked = [one.at(pace_us) for one in calm_first(seen[key], pace_us)], [one.us for one in seen[key]]
+        calm = sum(is_calm(one, pace_us) for one in seen[key])
+        cell = {"measured": whole_us(seen[key], pace_us), "sessions": at, "clocked": clocked, "calm": calm}
+        cells.put(key, {**cell, **predicted(data, format, pricer)}, lambda: 0.0)
     paces = [one.pace_us for each in seen.values() for one in each]
     told = {"rows": len(made.rows), "bytes": len(dumps(made)), "head": dict(made.head.conditions), "paces": paces}
     cells.put(f"table {format}", told, lambda: time.perf_counter() - start)

@@ -50,8 +50,8 @@ def build(
     if json:
         facts = [
             {"path": str(s.path), "rows": len(s.built.table.rows), "measured": s.built.measured, "added": s.built.added,
-             "missing": len(s.built.missing), "visits": s.built.visits, "seconds": round(s.built.seconds, 1),
-             "band": s.built.table.head.band}
+             "missing": len(s.built.missing), "visits": s.built.visits,
+             "disturbed": s.built.disturbed, "seconds": round(s.built.seconds, 1), "band": s.built.table.head.band}
             for s in stored
         ]  # fmt: skip
         answer(jsonlib.dumps({"schema": 1, "tables": facts}, indent=1))
@@ -59,8 +59,9 @@ def build(
     for s in stored:
         b = s.built
         took = f"{b.measured} measured in {b.seconds / 60:.1f} minutes, {b.added} of them where it was coarse"
-        visits = f", each {b.visits} times" if b.visits > 1 else ""
-        answer(f"{s.path}: {len(b.table.rows)} rows, {took}{visits}")
+        answer(f"{s.path}: {len(b.table.rows)} rows, {took}")
+        if b.visits > 1:
+            answer(f"  rows that found the device busy were visited up to {b.visits} times; {b.disturbed} found it so each time")
         if b.missing:
             whys = sorted({s.left_out.get(operation, "the time was over") for operation in b.missing})
             answer(f"  {len(b.missing)} operations without a row: {'; '.join(whys[:3])}")
@@ -80,7 +81,7 @@ def verify(
     quiet: o.Quiet = False,
 ) -> None:
     """Measure rows drawn at random again; ends with code 7 where the table no longer holds."""
-    from edgelr.latency.visits import STEADY
+    from edgelr.latency.pace import CALM
     from edgelr.pipeline.checking_tables import verify_table
 
     with stdout_kept():
@@ -98,9 +99,9 @@ def verify(
             answer(f"{f.path} ({f.table.head.how}) {told}: {len(v.pairs)} rows are off by {v.off:.1%} (median, {v.limit:.0%} is allowed),")
             bias = f"{abs(v.bias):.1%} {'slower' if v.bias > 0 else 'faster'}"
             answer(f"  {v.within} within their interval or that; on the whole they are {bias}")
-            if abs(v.pace - 1) > STEADY:
+            if abs(v.pace - 1) > CALM:
                 slower = "slower" if v.pace > 1 else "faster"
-                answer(f"  the device's own pace is {abs(v.pace - 1):.0%} {slower} than the table's, which is taken off")
+                answer(f"  the device itself is {abs(v.pace - 1):.0%} {slower} than when it was measured, which is taken off")
     if not all(v.holds for _, v in done):
         raise typer.Exit(int(Exit.UNTRUSTED_MEASUREMENT))
 

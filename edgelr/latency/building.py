@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -13,19 +13,17 @@ from edgelr.errors import BadInputError
 from edgelr.latency.families import Family, family_of, place_of
 from edgelr.latency.operation import Operation
 from edgelr.latency.operation_bytes import held_bytes
-from edgelr.latency.pace import at_pace, pace_of, told_pace
+from edgelr.latency.pace import pace_of, told_pace
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import RowSource
 from edgelr.latency.table import Head, Row, Table
-from edgelr.latency.verifying import verify
-from edgelr.latency.visits import MOST, both, visits_needed
+from edgelr.latency.visits import IN_VAIN, MOST, disturbed, helped, mean_row
 from edgelr.latency.wanted import between
 
 TRIAL = 24  # rows whose time tells that of the rest: from the smallest to the largest, since large ones are measured by themselves
 PORTION = 60  # rows asked for at once: each portion starts a process on the device
 KEPT_EVERY_S = 10.0
 TOLERANCE = 0.05
-AGAIN = 30  # rows that are measured again, to know how sure they are
 _ROUNDS = 3
 _SHARE = 0.1  # of the rows there are, at most so many more in each round of refining
 
@@ -33,7 +31,7 @@ _SHARE = 0.1  # of the rows there are, at most so many more in each round of ref
 @dataclass(frozen=True)
 class Built:
     """What came of building. ``missing``: wanted operations without a row; ``added``: rows where the others didn't predict each other;
-    ``visits``: how often each was measured, where there was time.
+    ``visits``: how often those were measured that found the device busy; ``disturbed``: how many found it so each time.
     """
 
     table: Table
@@ -42,6 +40,7 @@ class Built:
     missing: tuple[Operation, ...]
     seconds: float
     visits: int = 1
+    disturbed: int = 0
 
 
 def build(
@@ -59,8 +58,8 @@ def build(
 ) -> Built:
     """A table of the wanted operations, and of some between them where a row left out is predicted worse than ``tolerance``.
 
-    Rows are told at the pace that the head has. Where rows measured again differ, on a device that is busy with something else, all that
-    were measured are visited more often, up to ``visits`` times, and told by the mean of their visits.
+    Rows are told at the pace that the head has. Those that were measured while the device was busy with something else are visited more
+    often, up to ``visits`` times (``latency/pace.py``).
 
     Only operations that ``known`` has no row of are measured. Says the minutes it will take after a short trial. Stops after ``minutes``
     (0: when all is done). ``save`` is called every few seconds and at the end, also where the source fails or the user interrupts: what
@@ -71,10 +70,9 @@ def build(
         conditions = {**head.conditions, **told_pace(pace_of(known.head.conditions))}
         head = replace(head, made=min(head.made, known.head.made), call_us=known.head.call_us, conditions=conditions)
     start = clock()
-    rows = dict(known.rows) if known is not None else {}
-    edited = known is not None and known.edited
     every = tuple(dict.fromkeys(wanted))
-    state = _State(head, rows, edited, source, save, clock, start + minutes * 60 if minutes > 0 else None)
+    state = _State(head, known, source, save, clock, start + minutes * 60 if minutes > 0 else None)
+    rows = state.visits
     missing = _trial_first(coarse_first([o for o in every if o not in rows]))
     if len(missing) < len(every):
         tell(f"{len(every) - len(missing)} of {len(every)} rows are known already")
@@ -94,74 +92,77 @@ def build(
                 break
             tell(f"{len(more)} more rows where the others predict each other worse than {tolerance:.0%}")
             added += state.measure(more)
-        new = [o for o in rows if known is None or o not in known.rows]
-        if visits > 1 and len(new) >= AGAIN and not state.over:
-            off = verify(state.table(), source, count=AGAIN).off
-            visited = min(visits_needed(off), visits)
-            if visited > 1:
-                much = (visited - 1) * (clock() - start) / 60
-                tell(f"rows measured again differ by {off:.0%}: visiting all {visited} times, which takes about {much:.1f} more minutes")
-        for _ in range(visited - 1):
-            state.visit(new)
+        visited = _calmer(state, visits, tell)
     finally:
         if rows:
             save(state.table())
-    return Built(state.table(), state.measured, added, tuple(o for o in every if o not in rows), clock() - start, visited)
+    missing = [o for o in every if o not in rows]
+    return Built(state.table(), state.measured, added, tuple(missing), clock() - start, visited, len(state.disturbed))
+
+
+def _calmer(state: _State, most: int, tell: Callable[[str], None]) -> int:
+    """Visit the rows again that found the device busy, as long as it helps; how often they were visited in all."""
+    visited, in_vain = 1, 0
+    while (left := state.disturbed) and visited < most and in_vain < IN_VAIN and not state.over:
+        minutes = len(left) * state.seconds_a_row / 60
+        tell(f"{len(left)} rows found the device busy with something else: visiting them again, {minutes:.1f} minutes")
+        state.measure(left)
+        visited, in_vain = visited + 1, 0 if helped(len(left), len(state.disturbed)) else in_vain + 1
+    return visited
 
 
 class _State:
-    """Rows as they come, kept every few seconds."""
+    """The visits of each row as they come, kept every few seconds."""
 
     def __init__(
         self,
         head: Head,
-        rows: dict[Operation, Row],
-        edited: bool,
+        known: Table | None,
         source: RowSource,
         save: Callable[[Table], None],
         clock: Callable[[], float],
         end: float | None,
     ) -> None:
-        self._head, self._rows, self._edited, self._source = head, rows, edited, source
-        self._save, self._clock, self._end, self._kept = save, clock, end, clock()
+        self.visits: dict[Operation, list[Row]] = {o: [row] for o, row in known.rows.items()} if known else {}
+        self._edited = known is not None and known.edited
+        self._head, self._source, self._save, self._clock, self._end = head, source, save, clock, end
+        self._kept, self._begun, self._given, self._pace_us = clock(), clock(), 0, pace_of(head.conditions)
         self.measured, self.first = 0, clock()
-        self._pace_us = pace_of(head.conditions)
 
     @property
     def over(self) -> bool:
         return self._end is not None and self._clock() >= self._end
 
+    @property
+    def disturbed(self) -> tuple[Operation, ...]:
+        return disturbed(self.visits, self._pace_us)
+
+    @property
+    def seconds_a_row(self) -> float:
+        return (self._clock() - self._begun) / max(self._given, 1)
+
     def table(self) -> Table:
         call_us = self._source.call_us or self._head.call_us
-        return Table(replace(self._head, call_us=call_us), self._rows, self._edited)
+        rows = {operation: mean_row(rows, self._pace_us) for operation, rows in self.visits.items()}
+        return Table(replace(self._head, call_us=call_us), rows, self._edited)
 
     def measure(self, operations: Sequence[Operation]) -> int:
-        """Rows for these, until the time is over; how many came."""
-        before = portion = self.measured
+        """A visit to each of these, until the time is over; how many rows came that there weren't."""
+        before = self.measured
         for begin in range(0, len(operations), PORTION):
-            for row in self._told(operations[begin : begin + PORTION]):
-                self._rows[row.operation] = row
-                self.measured += 1
-                if self.measured == portion + 1:
-                    self.first = self._clock()
-            portion = self.measured
+            first = True
+            for row in () if self.over else self._source.rows(operations[begin : begin + PORTION]):
+                self.measured += row.operation not in self.visits
+                self.visits.setdefault(row.operation, []).append(row)
+                self._given += 1
+                if first:
+                    self.first, first = self._clock(), False
+                if self._clock() - self._kept > KEPT_EVERY_S:
+                    self._save(self.table())
+                    self._kept = self._clock()
+                if self.over:
+                    return self.measured - before
         return self.measured - before
-
-    def visit(self, operations: Sequence[Operation]) -> None:
-        """Once more, rows that are known; each becomes the mean of its visits."""
-        for begin in range(0, len(operations), PORTION):
-            for row in self._told(operations[begin : begin + PORTION]):
-                self._rows[row.operation] = both(self._rows[row.operation], row)
-
-    def _told(self, operations: Sequence[Operation]) -> Iterator[Row]:
-        """Rows from the source at the head's pace, while there is time. What was given is kept every few seconds."""
-        for row in () if self.over else self._source.rows(operations):
-            yield at_pace(row, self._pace_us)
-            if self._clock() - self._kept > KEPT_EVERY_S:
-                self._save(self.table())
-                self._kept = self._clock()
-            if self.over:
-                return
 
 
 def coarse_first(operations: Sequence[Operation]) -> list[Operation]:

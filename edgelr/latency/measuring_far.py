@@ -2,35 +2,48 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from statistics import median
+from collections.abc import Callable, Iterable, Sequence
 
 from edgelr.devices import Device
 from edgelr.latency.alone import times_alone
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.far import Far, Reference, far_us_per_kb
-from edgelr.latency.pace import paced
+from edgelr.latency.operation import Operation
+from edgelr.latency.pace import Paced, is_calm, paced, undisturbed, whole_us
 from edgelr.latency.reference_nets import reference_files
+from edgelr.latency.table import Row
+from edgelr.latency.visits import mean_row
 from edgelr.vocabulary import Format, Numbers
 
-PROCESSES = 5
+PROCESSES, MOST = 5, 10
+_CALM = 3  # processes of each network at the table's pace
 
 
 def measure_far(
     device: Device, format: Format, threads: int, numbers: Iterable[Numbers], *, blocked: bool = False, pace_us: float = 0.0
 ) -> tuple[Far, float]:
-    """From networks measured whole and operation by operation there; about 40 s for each of ``numbers`` on a fast machine.
+    """From networks measured whole and operation by operation there; about 40 s for each of ``numbers`` on a fast machine, twice that
+    on a busy one.
 
-    At a pace of ``pace_us``, or without one at the pace of the time; gives the pace too. Raises what the device's ``measure`` and ``rows``
-    raise.
+    At a pace of ``pace_us``, or without one at that of the device undisturbed; gives the pace too. Raises what the device's ``measure``
+    and ``rows`` raise.
     """
     every = [References(device, format, threads, n, blocked=blocked) for n in numbers if n != "dynamic"]
-    for _ in range(PROCESSES):
-        for references in every:
-            references.measure()
-    paces_us = [us for references in every for us in references.paces_us]
-    pace_us = pace_us or (median(paces_us) if paces_us else 0.0)
-    return far_of(every, pace_us), pace_us
+    measure_enough(every, lambda: pace_us or pace_seen(every))
+    return far_of(every, found := pace_us or pace_seen(every)), found
+
+
+def measure_enough(every: Sequence[References], pace_us: Callable[[], float]) -> None:
+    """Until all were measured ``PROCESSES`` times, and often enough at that pace, or ``MOST`` times."""
+    for process in range(MOST):
+        if process < PROCESSES or not all(references.calm(pace_us()) for references in every):
+            for references in every:
+                references.measure()
+
+
+def pace_seen(every: Iterable[References]) -> float:
+    """The device's own, of the paces that all of them met."""
+    return undisturbed([us for references in every for us in references.paces_us])
 
 
 class References:
@@ -47,28 +60,35 @@ class References:
         self._files = reference_files(format, numbers)
         self._cuts = {name: list(cut_operators(data, format, blocked=blocked)) for name, data in self._files.items()}
         self._alone = {cut.key: cut for each in self._cuts.values() for cut in each}
-        self._whole: dict[str, list[float]] = defaultdict(list)  # in paces
-        self._sums: dict[str, list[float]] = defaultdict(list)  # of the operations' times, as shares of the whole
+        self._wholes: dict[str, list[Paced]] = defaultdict(list)
+        self._rows: dict[Operation, list[Row]] = defaultdict(list)
+        self._calls: list[Paced] = []
 
     def measure(self) -> None:
         """Once more: all operations, then each network by itself."""
-        number = {key: str(i) for i, key in enumerate(self._alone)}
-        operations = {number[key]: cut.operation for key, cut in self._alone.items()}
-        singles = ((number[key], cut.data) for key, cut in self._alone.items())
-        told = dict(times_alone(self._device, operations, singles, self._format, self._threads))
-        call = median(each.call_us / each.pace_us for each in told.values())
-        self.paces_us += [each.pace_us for each in told.values()]
+        operations = {str(i): cut.operation for i, cut in enumerate(self._alone.values())}
+        singles = ((str(i), cut.data) for i, cut in enumerate(self._alone.values()))
+        for name, each in times_alone(self._device, operations, singles, self._format, self._threads):
+            self._rows[operations[name]].append(Row(operations[name], each.us, 0.0, each.calls.n, each.pace_us))
+            self._calls.append(Paced(each.call_us, each.pace_us))
+            self.paces_us.append(each.pace_us)
         for name, data in self._files.items():
-            whole = paced(self._device, data, self._format, self._threads, rounds=20, min_seconds=0.5)
-            self.paces_us.append(whole.pace_us)
-            self._whole[name].append(whole.at(1.0) - call)
-            alone = (told[number[cut.key]] for cut in self._cuts[name])
-            self._sums[name].append(sum(each.us / each.pace_us for each in alone) / self._whole[name][-1])
+            self._wholes[name].append(paced(self._device, data, self._format, self._threads, rounds=20, min_seconds=0.5))
+            self.paces_us.append(self._wholes[name][-1].pace_us)
+
+    def calm(self, pace_us: float) -> bool:
+        """Whether each network was measured often enough at that pace, and each operation once."""
+        often = all(sum(is_calm(visit, pace_us) for visit in visits) >= _CALM for visits in self._wholes.values())
+        return often and all(any(is_calm(row, pace_us) for row in rows) for rows in self._rows.values())
 
     def told(self, pace_us: float) -> list[Reference]:
-        """Each network by the medians of what was measured, at a pace."""
-        operations = {name: tuple(c.operation for c in cuts) for name, cuts in self._cuts.items()}
-        return [Reference(median(self._whole[name]) * pace_us, median(self._sums[name]), each) for name, each in operations.items()]
+        """Each network and its operations as measured at a pace."""
+        call_us, told = whole_us(self._calls, pace_us), []
+        for name, cuts in self._cuts.items():
+            whole, operations = whole_us(self._wholes[name], pace_us) - call_us, tuple(c.operation for c in cuts)
+            alone = sum(mean_row(self._rows[operation], pace_us).us for operation in operations)
+            told.append(Reference(whole, alone / whole, operations))
+        return told
 
 
 def far_of(every: Iterable[References], pace_us: float) -> Far:

@@ -14,6 +14,7 @@ from edgelr.latency.row_source import RowSource
 from edgelr.latency.table import Row, Table
 
 LIMIT = 0.10  # the median of the differences beyond which a measured table doesn't hold
+PACE_LIMIT = 0.50  # a neighbour on the same core makes 0.4 (measured, a shared x86-64 host); half the clock 1
 _KEY = "rows_again"
 LEAST_US = 1.0  # a difference is told against this much at least: smaller operations differ by what a call does
 
@@ -21,7 +22,7 @@ LEAST_US = 1.0  # a difference is told against this much at least: smaller opera
 @dataclass(frozen=True)
 class Verified:
     """``pairs``: each drawn row and the one that was had now, at the table's pace. ``pace``: how many times as long the device's pace takes
-    now (1 where it isn't known). ``limit`` is what ``off``, and the pace, may differ by for the table to hold.
+    now (1 where it isn't known). ``limit`` is what ``off`` may be for the table to hold.
     """
 
     pairs: tuple[tuple[Row, Row], ...]
@@ -51,7 +52,7 @@ class Verified:
 
     @property
     def holds(self) -> bool:
-        return self.off <= self.limit and abs(self.pace - 1) <= self.limit
+        return self.off <= self.limit and abs(self.pace - 1) <= PACE_LIMIT
 
 
 def verify(table: Table, source: RowSource, *, count: int = 30, seed: int = 0) -> Verified:

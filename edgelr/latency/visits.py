@@ -1,35 +1,42 @@
-"""How often rows are visited, and what several visits tell together.
+"""What several visits of a row tell together, and which rows want another.
 
-A device that is busy with something else changes its pace for longer than a row is measured. Visits that are minutes apart don't share
-that, and their mean is closer than any of them.
+A device that is busy with something else changes its pace for longer than a row is measured, and is calm in between: visits that are
+minutes apart find it so, one time in three on a shared host.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import ceil, exp, log
+from math import exp, log
 
+from edgelr.latency.operation import Operation
+from edgelr.latency.pace import at_pace, calm_first, is_calm
 from edgelr.latency.table import Row
 
-STEADY = 0.03  # the error of a row that is aimed at
-MOST = 3
+MOST = 6
+IN_VAIN = 2  # rounds that don't help, one after the other: the device isn't calm any more
+_WORTH = 0.05  # of the rows that want a visit
 
 
-def visits_needed(off: float) -> int:
-    """From the median difference between two visits, as a share: so many that their mean is steady, ``MOST`` at most.
+def mean_row(visits: Sequence[Row], pace_us: float) -> Row:
+    """One row of the visits at a pace, or of all where none was, told at that pace: the geometric mean, each visit by its calls.
 
-    The standard deviation of a visit is close to that median (normal errors: 0.95 times it is the median of differences' sizes), and that
-    of a mean of n visits is so much over the root of n.
+    Its interval covers half of what they differ by.
     """
-    return min(max(ceil((off / STEADY) ** 2 - 1e-9), 1), MOST)
+    used = [at_pace(visit, pace_us) for visit in calm_first(visits, pace_us)]
+    if len(used) == 1:
+        return used[0]
+    n, low, high = sum(row.n for row in used), min(row.us for row in used), max(row.us for row in used)
+    us = exp(sum(row.n * log(row.us) for row in used) / n) if low > 0 else sum(row.n * row.us for row in used) / n
+    half_width = max(sum(row.n * row.half_width for row in used) / n, (high - low) / 2 / us if us > 0 else 0.0)
+    return replace(used[-1], us=us, half_width=min(half_width, 10.0), n=n)
 
 
-def both(known: Row, new: Row) -> Row:
-    """One row of all visits' calls: the geometric mean, each visit by its calls. Its interval covers what the visits differ by."""
-    n = known.n + new.n
-    if min(known.us, new.us) <= 0:
-        us = (known.us * known.n + new.us * new.n) / n
-    else:
-        us = exp((log(known.us) * known.n + log(new.us) * new.n) / n)
-    apart = abs(known.us - new.us) / 2 / us if us > 0 else 0.0
-    half_width = min(max((known.half_width * known.n + new.half_width * new.n) / n, apart), 10.0)
-    return replace(new, us=us, half_width=half_width, n=n)
+def disturbed(visits: Mapping[Operation, Sequence[Row]], pace_us: float) -> tuple[Operation, ...]:
+    """The operations that weren't visited at that pace yet."""
+    return tuple(operation for operation, rows in visits.items() if not any(is_calm(row, pace_us) for row in rows))
+
+
+def helped(before: int, after: int) -> bool:
+    """Whether visiting so many rows left enough fewer of them."""
+    return after < before * (1 - _WORTH)

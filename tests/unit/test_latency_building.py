@@ -27,7 +27,7 @@ from edgelr.vocabulary import Format, Numbers
 
 def test_every_wanted_row_is_measured_once() -> None:
     board, kept = Board(), list[Table]()
-    built = build(HEAD, [*grid(), *grid()], board, save=kept.append, visits=1)
+    built = build(HEAD, [*grid(), *grid()], board, save=kept.append)
     assert set(built.table.rows) >= set(grid())
     assert len(board.asked) == len(set(board.asked)) == built.measured
     assert built.missing == () and built.table.head.call_us == 3.0
@@ -38,11 +38,11 @@ def test_every_wanted_row_is_measured_once() -> None:
 def test_a_lost_link_loses_no_row_that_came_and_the_next_run_measures_the_rest(lasts: int) -> None:
     kept: list[Table] = []
     with pytest.raises(ConnectionError):
-        build(HEAD, grid(), Board(lasts), save=kept.append, tolerance=9, visits=1)
+        build(HEAD, grid(), Board(lasts), save=kept.append, tolerance=9)
     known = kept[-1] if kept else None
     assert len(known.rows if known else ()) == lasts
     board = Board()
-    built = build(HEAD, grid(), board, known=known, tolerance=9, visits=1)
+    built = build(HEAD, grid(), board, known=known, tolerance=9)
     assert len(board.asked) == len(grid()) - lasts
     assert set(built.table.rows) == set(grid())
     if known:
