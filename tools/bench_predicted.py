@@ -37,7 +37,7 @@ from edgelr.latency.file_price import file_price
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.measuring_far import References, far_of
 from edgelr.latency.operation import Operation
-from edgelr.latency.pace import Paced, calm_first, is_calm, pace_of, paced, told_pace, undisturbed, whole_us
+from edgelr.latency.pace import Paced, is_calm, middle, pace_of, paced, told_pace, undisturbed, whole_us
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import DeviceRows
 from edgelr.latency.table import Row, Table
@@ -58,6 +58,7 @@ NUMBERS: tuple[Numbers, ...] = ("int8", "float")
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 EVERY_S = 180.0  # between two turns of the networks
 LEAST = 5  # turns
+FEW_ROUNDS = 5  # of a process at the table's pace, for it to be told by them
 FEW = 2_000  # parameters below which a layer stays dense
 UNSEEN = ("SqueezeNet, 128", "EfficientNet-Lite0, 128", "GRU, 2 x 96")
 MODELS = ("models/imagenet_nets.py", "models/resnet_cifar.py", "models/vgg_cifar.py")
@@ -128,13 +129,13 @@ class Turns:
             self._since = time.perf_counter()
 
 
-def built(device: Device, format: Format, files: Mapping[str, bytes], quick: bool) -> tuple[Table, dict[str, list[Paced]]]:
+def built(device: Device, format: Format, files: Mapping[str, bytes], quick: bool) -> tuple[Table, dict[str, list[tuple[Paced, ...]]]]:
     """This machine's table of the general grid, float and integers, each with its dynamic rows; and each file in each of its processes,
     between the rows."""
     target, told = load_target("host"), device.describe(RUNTIMES[format])
     blocked = own_layouts(told, format)
     every = [References(device, format, target.threads, n, blocked=blocked) for n in NUMBERS]
-    seen: dict[str, list[Paced]] = {name: [] for name in files}
+    seen: dict[str, list[tuple[Paced, ...]]] = {name: [] for name in files}
     rounds, seconds = (3, 0.0) if quick else (20, 0.5)
     start = time.perf_counter()
 
@@ -146,7 +147,7 @@ def built(device: Device, format: Format, files: Mapping[str, bytes], quick: boo
         tell(f"{RUNTIMES[format]}: networks measured {len(seen[name])} times, {(time.perf_counter() - start) / 60:.0f} minutes")
 
     networks()
-    pace_us = undisturbed([one.pace_us for each in seen.values() for one in each] + [us for r in every for us in r.paces_us])
+    pace_us = undisturbed([middle(rounds).pace_us for each in seen.values() for rounds in each] + [us for r in every for us in r.paces_us])
     wanted = general_operations(format, (*NUMBERS, "dynamic"), blocked=blocked)
     head = head_of(target, told, format)
     head = replace(head, conditions={**head.conditions, **told_pace(pace_us)})
@@ -199,7 +200,8 @@ def page(cells: Mapping[str, Any]) -> list[str]:
             groups.setdefault(("others" if net in UNSEEN else "networks", *group), []).append(error)
         known = cell["basis"].get("row", 0.0) + cell["basis"].get("between", 0.0)
         ms = [f"{us / 1e3:.3f}" for us in (median(cell["clocked"]), cell["measured"], cell["us"])]
-        spread = f"{apart(cell['clocked']):.0%} of {len(cell['clocked'])}, {apart(cell['sessions']):.0%} of {cell['calm']}"
+        calm = f"{apart(cell['calm']):.0%} of {len(cell['calm'])}" if cell["calm"] else "none"
+        spread = f"{apart(cell['clocked']):.0%} of {len(cell['clocked'])}, {calm}"
         rows.append([net, f"{float(share):.0%}", numbers, runtime, *ms[:2], spread, ms[2], f"{error:+.1%}", f"{known:.0%}"])
     told = [[*group, *summary(errors)] for group, errors in sorted(groups.items(), key=lambda g: (g[0][0], g[0][1] == "all", g[0]))]
     told += [[group, "all, as clocked", "", *summary(errors)] for group, errors in sorted(clocked.items())]
@@ -217,9 +219,9 @@ def page(cells: Mapping[str, Any]) -> list[str]:
         "Far (us for each KB of weights in networks of 16 and of 40 MB, and of values; measured): " + "; ".join(far) + ".",
         table(["network", "weights", "numbers", "runtime", "clocked, ms", "measured, ms", "apart", "predicted, ms", "error", "within rows"],
               rows),
-        "weights: what low rank leaves of each layer. clocked: the median of its processes. measured: of those at the pace that "
+        "weights: what low rank leaves of each layer. clocked: the median of its processes. measured: of the rounds at the pace that "
         "the table is told at, or of all as they would be there where none was; the error is of this. apart: the upper quartile of the "
-        "processes over the lower one, as clocked and at that pace, and how many they were. within rows: "
+        "processes over the lower one, as clocked and by the rounds at that pace, and how many they were. within rows: "
         "the share of the prediction that rows, or places between them, gave.",
     ]
 
@@ -254,11 +256,11 @@ def compare(device: Device, cells: Cells, format: Format, known: Mapping[str, Ne
     (tables / f"{RUNTIMES[format]}.tsv").write_text(dumps(made), encoding="utf-8")
     pricer, pace_us = Pricer(made), pace_of(made.head.conditions)
     for key, data in files.items():
-        at, clocked = [one.at(pace_us) for one in calm_first(seen[key], pace_us)], [one.us for one in seen[key]]
-        calm = sum(is_calm(one, pace_us) for one in seen[key])
-        cell = {"measured": whole_us(seen[key], pace_us), "sessions": at, "clocked": clocked, "calm": calm}
+        calm = [here for rounds in seen[key] if len(here := [one for one in rounds if is_calm(one, pace_us)]) >= FEW_ROUNDS]
+        cell = {"measured": whole_us([one for rounds in seen[key] for one in rounds], pace_us),
+                "clocked": [middle(rounds).us for rounds in seen[key]], "calm": [whole_us(here, pace_us) for here in calm]}  # fmt: skip
         cells.put(key, {**cell, **predicted(data, format, pricer)}, lambda: 0.0)
-    paces = [one.pace_us for each in seen.values() for one in each]
+    paces = [middle(rounds).pace_us for each in seen.values() for rounds in each]
     told = {"rows": len(made.rows), "bytes": len(dumps(made)), "head": dict(made.head.conditions), "paces": paces}
     cells.put(f"table {format}", told, lambda: time.perf_counter() - start)
 

@@ -27,7 +27,7 @@ from edgelr.latency.far import network_bytes
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.measuring_far import References, far_of, pace_seen
 from edgelr.latency.operation_bytes import held_bytes
-from edgelr.latency.pace import paced
+from edgelr.latency.pace import middle, paced
 from edgelr.pipeline.files import draft
 from edgelr.pipeline.precision import Form, Precision
 from edgelr.pipeline.table_devices import own_layouts
@@ -85,7 +85,7 @@ def measured(device: Device, files: Mapping[str, bytes], format: Format, numbers
         told = dict(times_alone(device, operations, singles, format, 1))
         call = median(each.call_us / each.pace_us for each in told.values())
         for name, each in cuts.items():
-            whole = paced(device, files[name], format, 1, rounds=3 if quick else 30, min_seconds=0.5)
+            whole = middle(paced(device, files[name], format, 1, rounds=3 if quick else 30, min_seconds=0.5))
             rows = (told[number[c.key, c.operation]] for c in each)
             whole_us[name].append(whole.us)
             sum_us[name].append((sum(row.us / row.pace_us for row in rows) + call) * whole.pace_us)

@@ -9,14 +9,14 @@ from edgelr.latency.alone import times_alone
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.far import Far, Reference, far_us_per_kb
 from edgelr.latency.operation import Operation
-from edgelr.latency.pace import Paced, is_calm, paced, undisturbed, whole_us
+from edgelr.latency.pace import Paced, is_calm, middle, paced, undisturbed, whole_us
 from edgelr.latency.reference_nets import reference_files
 from edgelr.latency.table import Row
 from edgelr.latency.visits import mean_row
 from edgelr.vocabulary import Format, Numbers
 
 PROCESSES, MOST = 5, 10
-_CALM = 3  # processes of each network at the table's pace
+_CALM = 20  # rounds of each network at the table's pace
 
 
 def measure_far(
@@ -73,8 +73,9 @@ class References:
             self._calls.append(Paced(each.call_us, each.pace_us))
             self.paces_us.append(each.pace_us)
         for name, data in self._files.items():
-            self._wholes[name].append(paced(self._device, data, self._format, self._threads, rounds=20, min_seconds=0.5))
-            self.paces_us.append(self._wholes[name][-1].pace_us)
+            rounds = paced(self._device, data, self._format, self._threads, rounds=20, min_seconds=0.5)
+            self._wholes[name] += rounds
+            self.paces_us.append(middle(rounds).pace_us)
 
     def calm(self, pace_us: float) -> bool:
         """Whether each network was measured often enough at that pace, and each operation once."""

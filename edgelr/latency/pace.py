@@ -38,7 +38,7 @@ V = TypeVar("V", bound=Visit)
 
 @dataclass(frozen=True)
 class Paced:
-    """Microseconds of a whole network, and of the pace's network beside it."""
+    """Microseconds of a whole network in one round, and of the pace's network in the same."""
 
     us: float
     pace_us: float
@@ -48,11 +48,16 @@ class Paced:
         return self.us * pace_us / self.pace_us
 
 
-def paced(device: Device, data: bytes, format: Format, threads: int, *, rounds: int, min_seconds: float) -> Paced:
-    """A whole file measured on a device, the pace in the same rounds. Raises what ``Device.measure`` raises."""
+def paced(device: Device, data: bytes, format: Format, threads: int, *, rounds: int, min_seconds: float) -> tuple[Paced, ...]:
+    """A whole file measured on a device, round by round, beside the pace. Raises what ``Device.measure`` raises."""
     files = {"network": data, PACE: pace_file(format)}
     m = device.measure(files, runtime=RUNTIMES[format], threads=threads, rounds=rounds, min_seconds=min_seconds)
-    return Paced(m["network"].median * 1e3, m[PACE].median * 1e3)
+    return tuple(Paced(ms * 1e3, pace_ms * 1e3) for ms, pace_ms in zip(m.rounds_ms["network"], m.rounds_ms[PACE], strict=True))
+
+
+def middle(rounds: Sequence[Paced]) -> Paced:
+    """Both medians, as they were clocked."""
+    return Paced(median(one.us for one in rounds), median(one.pace_us for one in rounds))
 
 
 def is_calm(visit: Visit, pace_us: float) -> bool:
@@ -66,7 +71,7 @@ def calm_first(visits: Sequence[V], pace_us: float) -> Sequence[V]:
 
 
 def whole_us(visits: Sequence[Paced], pace_us: float) -> float:
-    """A network's microseconds at a pace: the median of its processes at it, or of all as they would be there."""
+    """A network's microseconds at a pace: the median of the rounds at it, or of all as they would be there."""
     return median(visit.at(pace_us) for visit in calm_first(visits, pace_us))
 
 
