@@ -15,7 +15,7 @@ from edgelr.latency.table import Row
 from edgelr.latency.visits import mean_row
 from edgelr.vocabulary import Format, Numbers
 
-PROCESSES, MOST = 5, 10
+PROCESSES, MOST = 5, 8
 _CALM = 20  # rounds of each network at the table's pace
 
 
