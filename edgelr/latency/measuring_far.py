@@ -94,7 +94,7 @@ class References:
 
 def far_of(every: Iterable[References], pace_us: float) -> Far:
     """What they tell together at a pace. Dynamic operations, which are linear layers, go by what int8 ones take."""
-    found: dict[str, tuple[float, float, float]] = {references.numbers: far_us_per_kb(references.told(pace_us)) for references in every}
+    found: dict[str, tuple[float, ...]] = {references.numbers: far_us_per_kb(references.told(pace_us)) for references in every}
     if "int8" in found:
         found["dynamic"] = found["int8"]
     return Far(found)

@@ -1,4 +1,4 @@
-"""Networks that a device is measured by: some larger than its cache, and a small one that tells its pace. Weights are random, the same
+"""Networks that a device is measured by: some larger than its caches, and a small one that tells its pace. Weights are random, the same
 bytes each time.
 """
 from __future__ import annotations
@@ -17,9 +17,11 @@ _RANGE = (-4.0, 4.0)  # latency doesn't depend on the scales
 
 
 def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:
-    """Networks larger than the cache, three by their weights and one by its values."""
+    """Networks of 1, 4, 16 (two) and 38 MB of weights, and one of large values."""
     c, side = (256, 28) if numbers == "int8" else (128, 20)
     nets: dict[str, tuple[list[nn.Module], tuple[int, ...]]] = {
+        "small": ([nn.Conv2d(c // 2, c // 2, 3, padding=1) for _ in range(7)], (c // 2, 7, 7)),
+        "middle": ([nn.Conv2d(c, c, 3, padding=1) for _ in range(7)], (c, 7, 7)),
         "wide": ([nn.Conv2d(2 * c, 2 * c, 3, padding=1) for _ in range(7)], (2 * c, 7, 7)),
         "points": ([nn.Conv2d(4 * c, 4 * c, 1) for _ in range(16)], (4 * c, 7, 7)),
         "vast": ([nn.Conv2d(4 * c, 4 * c, 3, padding=1) for _ in range(4)], (4 * c, 4, 4)),

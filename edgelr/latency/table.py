@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from edgelr.latency.operation import Operation
 from edgelr.vocabulary import How
 
-SCHEMA = 3  # 2: a loop is one row with all that turns in it. 3: far_us_per_kb counts from where an operation's weights are alone
+# 2: a loop is one row with all that turns in it. 3: far_us_per_kb counts from where an operation's weights are alone; 4: in four steps
+SCHEMA = 4
 
 
 @dataclass(frozen=True)
