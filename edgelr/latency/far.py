@@ -2,9 +2,9 @@
 
 A row is measured with its operation's weights and values near, as those of a small network are that the cache holds whole: there sums of
 rows are right. Those of larger networks are too low, by what the network's size says; less so for an operation that is large itself, since
-alone it is far from its weights already. On x86-64 (docs/benchmarks/rows.md; networks up to 100 MB) sums of float rows were 9 to 13 % off
-in the median and 33 % at worst, and were 5 to 6 % off with two steps of this in place of four, and 21 % at worst. Emptying the
-caches before each call instead makes small networks' rows too dear.
+alone it is far from its weights already. On x86-64 (docs/benchmarks/rows.md; networks up to 100 MB) sums of float rows were 7 to 12 % off
+in the median and 31 % at worst, and are 4 to 7 % off with this, and 21 % at worst. Emptying the caches before each call instead makes small
+networks' rows too dear.
 """
 from __future__ import annotations
 
