@@ -51,7 +51,6 @@ def build(
     known: Table | None = None,
     minutes: float = 0.0,
     tolerance: float = TOLERANCE,
-    visits: int = MOST,
     save: Callable[[Table], None] = lambda table: None,
     tell: Callable[[str], None] = lambda text: None,
     clock: Callable[[], float] = time.monotonic,
@@ -59,7 +58,7 @@ def build(
     """A table of the wanted operations, and of some between them where a row left out is predicted worse than ``tolerance``.
 
     Rows are told at the pace that the head has. Those that were measured while the device was busy with something else are visited more
-    often, up to ``visits`` times (``latency/pace.py``).
+    often (``latency/visits.py``).
 
     Only operations that ``known`` has no row of are measured. Says the minutes it will take after a short trial. Stops after ``minutes``
     (0: when all is done). ``save`` is called every few seconds and at the end, also where the source fails or the user interrupts: what
@@ -92,7 +91,7 @@ def build(
                 break
             tell(f"{len(more)} more rows where the others predict each other worse than {tolerance:.0%}")
             added += state.measure(more)
-        visited = _calmer(state, visits, tell)
+        visited = _calmer(state, tell)
     finally:
         if rows:
             save(state.table())
@@ -100,10 +99,10 @@ def build(
     return Built(state.table(), state.measured, added, tuple(missing), clock() - start, visited, len(state.disturbed))
 
 
-def _calmer(state: _State, most: int, tell: Callable[[str], None]) -> int:
+def _calmer(state: _State, tell: Callable[[str], None]) -> int:
     """Visit the rows again that found the device busy, as long as it helps; how often they were visited in all."""
     visited, in_vain = 1, 0
-    while (left := state.disturbed) and visited < most and in_vain < IN_VAIN and not state.over:
+    while (left := state.disturbed) and visited < MOST and in_vain < IN_VAIN and not state.over:
         minutes = len(left) * state.seconds_a_row / 60
         tell(f"{len(left)} rows found the device busy with something else: visiting them again, {minutes:.1f} minutes")
         state.measure(left)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 from edgelr.devices import Device
 from edgelr.latency.alone import times_alone
@@ -16,7 +16,7 @@ from edgelr.latency.visits import mean_row
 from edgelr.vocabulary import Format, Numbers
 
 PROCESSES, MOST = 5, 8
-_CALM = 20  # rounds of each network at the table's pace
+_CALM_ROUNDS = 20  # rounds of each network at the table's pace
 
 
 def measure_far(
@@ -29,16 +29,13 @@ def measure_far(
     and ``rows`` raise.
     """
     every = [References(device, format, threads, n, blocked=blocked) for n in numbers if n != "dynamic"]
-    measure_enough(every, lambda: pace_us or pace_seen(every))
-    return far_of(every, found := pace_us or pace_seen(every)), found
-
-
-def measure_enough(every: Sequence[References], pace_us: Callable[[], float]) -> None:
-    """Until all were measured ``PROCESSES`` times, and often enough at that pace, or ``MOST`` times."""
     for process in range(MOST):
-        if process < PROCESSES or not all(references.calm(pace_us()) for references in every):
-            for references in every:
-                references.measure()
+        if process >= PROCESSES and all(references.calm(pace_us or pace_seen(every)) for references in every):
+            break
+        for references in every:
+            references.measure()
+    found = pace_us or pace_seen(every)
+    return far_of(every, found), found
 
 
 def pace_seen(every: Iterable[References]) -> float:
@@ -79,7 +76,7 @@ class References:
 
     def calm(self, pace_us: float) -> bool:
         """Whether each network was measured often enough at that pace, and each operation once."""
-        often = all(sum(is_calm(visit, pace_us) for visit in visits) >= _CALM for visits in self._wholes.values())
+        often = all(sum(is_calm(visit, pace_us) for visit in visits) >= _CALM_ROUNDS for visits in self._wholes.values())
         return often and all(any(is_calm(row, pace_us) for row in rows) for rows in self._rows.values())
 
     def told(self, pace_us: float) -> list[Reference]:

@@ -7,6 +7,7 @@ from statistics import median
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from latency_sample import HEAD, Board, grid, table, us
@@ -19,6 +20,7 @@ from edgelr.latency.reference_nets import pace_file
 from edgelr.latency.table import Row, Table
 from edgelr.latency.verifying import verify
 from edgelr.latency.visits import IN_VAIN, MOST, mean_row
+from edgelr.vocabulary import Format
 
 PACE_US = 100.0
 AT = replace(HEAD, conditions=told_pace(PACE_US))
@@ -47,12 +49,12 @@ def errors(built: Table) -> list[float]:
 
 def test_rows_are_visited_until_the_device_is_calm() -> None:
     wanted = [*grid(), *grid(1), *grid(5)]
-    once, more = (build(AT, wanted, Busy(), tolerance=9, visits=n) for n in (1, MOST))
-    assert once.visits == 1 and 0.3 * len(wanted) < once.disturbed and max(errors(once.table)) > 0.1
-    assert 1 < more.visits <= MOST and more.measured == len(wanted) == len(more.table.rows)
-    assert more.disturbed < 0.3 * once.disturbed
-    assert sum(e < 1e-9 for e in errors(more.table)) == len(wanted) - more.disturbed
-    assert pace_of(more.table.head.conditions) == PACE_US
+    board = Busy()
+    built = build(AT, wanted, board, tolerance=9)
+    assert 1 < built.visits <= MOST and built.measured == len(wanted) == len(built.table.rows)
+    assert len(board.asked) > 1.5 * len(wanted) and built.disturbed < 0.2 * len(wanted)  # two of three were, the first time
+    assert sum(e < 1e-9 for e in errors(built.table)) == len(wanted) - built.disturbed
+    assert pace_of(built.table.head.conditions) == PACE_US
 
 
 def test_only_busy_rows_are_visited_again() -> None:
@@ -136,9 +138,10 @@ def test_the_pace_of_a_device_undisturbed() -> None:
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
-def test_the_network_that_tells_the_pace(format: str) -> None:
-    data = pace_file(format)  # type: ignore[arg-type]
-    assert data == pace_file(format) and 5_000 < len(data) < 200_000  # type: ignore[arg-type]
+def test_the_network_that_tells_the_pace(format: Format) -> None:
+    torch.manual_seed(1)
+    data = pace_file.__wrapped__(format)  # not the one that is kept
+    assert data == pace_file(format) and 5_000 < len(data) < 200_000
 
 
 def test_a_head_without_a_pace() -> None:

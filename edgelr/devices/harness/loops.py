@@ -116,6 +116,7 @@ def ring(
     """
     waiting, loaded, step, turn = iter(files), list[Row](), -(-least // window), 0
     history: dict[tuple[str, bool], list[float]] = {(n, warm): [] for n, _ in gauges for warm in (False, True) if warm or n not in near}
+    sessions = dict(gauges)
 
     def call(session: Any, warm: bool = False) -> float:
         if warm:
@@ -137,10 +138,8 @@ def ring(
             head, place = (next(waiting, None) if len(loaded) < window else None), place + 1
         if all(row.done for row in loaded):
             return
-        for name, gauge in gauges:
-            for warm in (False, True):
-                if (name, warm) in history:
-                    history[name, warm].append(call(gauge, warm))
+        for (name, warm), us in history.items():
+            us.append(call(sessions[name], warm))
         for row in loaded:
             row.add(call(row.session, row.name in near), turn)
         turn += 1
