@@ -216,7 +216,8 @@ def page(cells: Mapping[str, Any]) -> list[str]:
         "showed that channels behind a concatenation were counted wrongly.",
         "Tables: " + "; ".join(sizes) + ".",
         "Pace (of its network, beside each of the others): " + "; ".join(paces) + ".",
-        "Far (us for each KB of weights in networks of 1, 4, 16 and 40 MB, and of values; measured): " + "; ".join(far) + ".",
+        "Far (us for each KB of weights in networks of 1, 4, 16 and 40 MB, of those gone through once in ones of 16 and 40 MB, and of values; "
+        "measured): " + "; ".join(far) + ".",
         table(["network", "weights", "numbers", "runtime", "clocked, ms", "measured, ms", "apart", "predicted, ms", "error", "within rows"],
               rows),
         "weights: what low rank leaves of each layer. clocked: the median of its processes. measured: of the rounds at the pace that "

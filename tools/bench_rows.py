@@ -25,7 +25,7 @@ from edgelr.latency.alone import times_alone
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.far import network_bytes
 from edgelr.latency.machine import RUNTIMES
-from edgelr.latency.measuring_far import References, far_of, pace_seen
+from edgelr.latency.measuring_far import MOST, References, far_of, pace_seen
 from edgelr.latency.operation_bytes import held_bytes
 from edgelr.latency.pace import middle, paced
 from edgelr.pipeline.files import draft
@@ -90,6 +90,9 @@ def measured(device: Device, files: Mapping[str, bytes], format: Format, numbers
             whole_us[name].append(whole.us)
             sum_us[name].append((sum(row.us / row.pace_us for row in rows) + call) * whole.pace_us)
         references.measure()
+    for _ in range(0 if quick else MOST - ROUNDS):
+        if not references.calm(pace_seen([references])):
+            references.measure()
     far = far_of([references], pace_seen([references]))
     sizes = {name: network_bytes(c.operation for c in each) for name, each in cuts.items()}
     farther = {name: sum(far.us(c.operation, sizes[name]) for c in each) for name, each in cuts.items()}

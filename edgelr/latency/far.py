@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from math import log
+from math import log, prod
 
 import numpy as np
 
@@ -22,27 +22,32 @@ from edgelr.latency.operation_bytes import held_bytes, moved_bytes, value_bytes,
 # Bytes between which weights are told to come from farther, by the size's logarithm. On a core with caches of 0.5 and 32 MB (the latter
 # shared), networks of 0.3 to 59 MB got dearer between the first two, and from the third on.
 STEPS = (250_000, 1_000_000, 4_000_000, 16_000_000, 40_000_000)
+_ONCE = 2  # the step from which weights count that a call goes through once: below, they are fetched ahead while others are multiplied
 _VALUES = (1_000_000, 2_000_000)
 _KEY = "far_us_per_kb"
+_KINDS = 2 * (len(STEPS) - 1) - _ONCE + 1
 
 
 @dataclass(frozen=True)
 class Far:
-    """Microseconds for each KB (1,000 bytes) by numbers, of a small operation: of weights in networks of 1, 4, 16 and 40 MB (``STEPS``),
-    and of values in one of 2 MB or more."""
+    """Microseconds for each KB (1,000 bytes) by numbers, of a small operation: of weights in networks of 1, 4, 16 and 40 MB (``STEPS``);
+    of those of matrix-vector products, which go through them once, of 16 and 40 MB; and of values in one of 2 MB or more.
+
+    Both kinds of weights are fetched ahead in their own ways: on x86-64 (LiteRT, float) it was 0.04 and 0.02 in networks of 16 MB.
+    """
 
     us_per_kb: Mapping[str, tuple[float, ...]]
 
     @staticmethod
     def of(conditions: Mapping[str, str]) -> Far:
-        """As a table's head tells it ("far_us_per_kb int8": "0 0.01 0.02 0.03 0.001"); nothing where it doesn't. Raises BadInputError."""
+        """As a table's head tells it ("far_us_per_kb int8": "0 0.01 0.02 0.03 0.01 0.02 0.001"); nothing where it doesn't. Raises BadInputError."""
         told = {key.split()[-1]: text.split() for key, text in conditions.items() if key.split()[0] == _KEY}
         try:
             far = Far({numbers: tuple(map(float, words)) for numbers, words in told.items()})
         except ValueError as error:
             raise BadInputError("The latency table is damaged.", f"{_KEY} isn't numbers.", "build it again") from error
-        if any(len(us) != len(STEPS) for us in far.us_per_kb.values()):
-            raise BadInputError("The latency table is damaged.", f"{_KEY} isn't {len(STEPS)} numbers.", "build it again")
+        if any(len(us) != _KINDS for us in far.us_per_kb.values()):
+            raise BadInputError("The latency table is damaged.", f"{_KEY} isn't {_KINDS} numbers.", "build it again")
         return far
 
     def conditions(self) -> dict[str, str]:
@@ -53,9 +58,10 @@ class Far:
         """What an operation costs more inside a network of this size (``network_bytes``) than alone."""
         if operation.numbers not in self.us_per_kb:
             return 0.0
-        *weights, values = self.us_per_kb[operation.numbers]
-        steps = (more - less for less, more in pairwise((0.0, *weights)))
-        return sum(us * kb for us, kb in zip((*steps, values), _kb_farther(operation, size_bytes), strict=True))
+        us = self.us_per_kb[operation.numbers]
+        often, once = us[: len(STEPS) - 1], us[len(STEPS) - 1 : -1]
+        steps = [more - less for kind in (often, once) for less, more in pairwise((0.0, *kind))]
+        return sum(us * kb for us, kb in zip((*steps, us[-1]), _kb_farther(operation, size_bytes), strict=True))
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,8 @@ def far_us_per_kb(references: Sequence[Reference]) -> tuple[float, ...]:
 
     left = [max(1 - r.alone, 0.0) for r in references]
     found, _ = nnls(np.array([_kb_a_us(r) for r in references]), np.array(left))
-    return (*accumulate(found[:-1].tolist()), float(found[-1]))
+    often, once = found[: len(STEPS) - 1].tolist(), found[len(STEPS) - 1 : -1].tolist()
+    return (*accumulate(often), *accumulate(once), float(found[-1]))
 
 
 def _shares(size_bytes: int) -> list[float]:
@@ -96,10 +103,17 @@ def _within(share: float) -> float:
 
 
 def _kb_farther(operation: Operation, size_bytes: int) -> list[float]:
-    """KB of weights for each step, and of values, each times how much farther than alone they come from in a network of this size."""
+    """KB of weights for each step, of those gone through once, and of values, each times how much farther than alone they come from in a
+    network of this size."""
     weights, values = weight_bytes(operation) / 1e3, moved_bytes(operation) / 1e3
     farther = [there - alone for there, alone in zip(_shares(size_bytes), _shares(held_bytes(operation)), strict=True)]
-    return [*(share * weights for share in farther[:-1]), farther[-1] * values]
+    kb, once = [share * weights for share in farther[:-1]], _goes_once(operation)
+    return [*(0.0 if once else step for step in kb), *(step if once else 0.0 for step in kb[_ONCE:]), farther[-1] * values]
+
+
+def _goes_once(operation: Operation) -> bool:
+    """Whether each weight is used for one number of the output only: a matrix-vector product."""
+    return operation.op in ("conv", "linear") and prod(operation.output[:-1]) == 1
 
 
 def _kb_a_us(r: Reference) -> list[float]:

@@ -15,7 +15,7 @@ from edgelr.latency.table import Row
 from edgelr.latency.visits import mean_row
 from edgelr.vocabulary import Format, Numbers
 
-PROCESSES, MOST = 5, 8
+PROCESSES, MOST = 4, 8
 _CALM_ROUNDS = 20  # rounds of each network at the table's pace
 
 
@@ -70,7 +70,7 @@ class References:
             self._calls.append(Paced(each.call_us, each.pace_us))
             self.paces_us.append(each.pace_us)
         for name, data in self._files.items():
-            rounds = paced(self._device, data, self._format, self._threads, rounds=20, min_seconds=0.5)
+            rounds = paced(self._device, data, self._format, self._threads, rounds=20, min_seconds=0.3)
             self._wholes[name] += rounds
             self.paces_us.append(middle(rounds).pace_us)
 

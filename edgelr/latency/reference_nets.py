@@ -17,15 +17,24 @@ _RANGE = (-4.0, 4.0)  # latency doesn't depend on the scales
 
 
 def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:
-    """Networks of 1, 4, 16 (two) and 38 MB of weights, and one of large values."""
-    c, side = (256, 28) if numbers == "int8" else (128, 20)
+    """Networks of 1, 4, 16 and 38 MB of weights in layers of 0.15 to 9 MB, of 16 and 42 MB in matrix-vector products, and one of large
+    values.
+
+    They compute little for each weight, so that what weights cost is a good part of their time, and take a few ms: a busy device leaves
+    longer ones no calm call.
+    """
+    c, few, side = (256, 4, 52) if numbers == "int8" else (128, 7, 38)
     nets: dict[str, tuple[list[nn.Module], tuple[int, ...]]] = {
-        "small": ([nn.Conv2d(c // 2, c // 2, 3, padding=1) for _ in range(7)], (c // 2, 7, 7)),
-        "middle": ([nn.Conv2d(c, c, 3, padding=1) for _ in range(7)], (c, 7, 7)),
-        "wide": ([nn.Conv2d(2 * c, 2 * c, 3, padding=1) for _ in range(7)], (2 * c, 7, 7)),
-        "points": ([nn.Conv2d(4 * c, 4 * c, 1) for _ in range(16)], (4 * c, 7, 7)),
-        "vast": ([nn.Conv2d(4 * c, 4 * c, 3, padding=1) for _ in range(4)], (4 * c, 4, 4)),
-        "tall": ([layer for _ in range(28) for layer in _bottleneck(c // 4, 3 * c // 2)], (c // 4, side, side)),
+        "small": (_squares(7, c // 2), (c // 2, few, few)),
+        "middle": (_squares(7, c), (c, few, few)),
+        "many": (_squares(28, c), (c, 4, 4)),
+        "wide": (_squares(7, 2 * c), (2 * c, 4, 4)),
+        "points": (_points(16, 4 * c), (4 * c, 4, 4)),
+        "huge": (_squares(16, 2 * c), (2 * c, 4, 4)),
+        "vast": (_squares(4, 4 * c), (4 * c, 4, 4)),
+        "lines": (_points(16, 4 * c), (4 * c, 1, 1)),
+        "long lines": (_points(10, 8 * c), (8 * c, 1, 1)),
+        "tall": ([layer for _ in range(2) for layer in _bottleneck(c // 4, 3 * c // 2)], (c // 4, side, side)),
     }
     return {name: _written(nn.Sequential(*layers), shape, format, numbers) for name, (layers, shape) in nets.items()}
 
@@ -35,6 +44,14 @@ def pace_file(format: Format) -> bytes:
     """A float network of 0.1 ms on an x86-64 core, convolutions of each kind among them; it stays in the second cache."""
     layers = [nn.Conv2d(8, 32, 3, padding=1), nn.ReLU(), *_bottleneck(32, 48), nn.Conv2d(32, 32, 3, padding=1)]
     return _written(nn.Sequential(*layers), (8, 14, 14), format, "float")
+
+
+def _squares(count: int, c: int) -> list[nn.Module]:
+    return [nn.Conv2d(c, c, 3, padding=1) for _ in range(count)]
+
+
+def _points(count: int, c: int) -> list[nn.Module]:
+    return [nn.Conv2d(c, c, 1) for _ in range(count)]
 
 
 def _bottleneck(c: int, inner: int) -> list[nn.Module]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from edgelr.latency.operation import Operation
 from edgelr.vocabulary import How
 
-# 2: a loop is one row with all that turns in it. 3: far_us_per_kb counts from where an operation's weights are alone; 4: in four steps
-SCHEMA = 4
+# 2: a loop is one row with all that turns in it. 3: far_us_per_kb counts from where an operation's weights are alone; 4: in four steps;
+# 5: matrix-vector products have their own
+SCHEMA = 5
 
 
 @dataclass(frozen=True)
