@@ -5,15 +5,17 @@
 Eleven networks, dense and with about half and a quarter of their layers' parameters (ranks on the kernels' steps), in float and on
 integers, in both runtimes. A runtime's table holds the general grid of operations and no network. Networks are measured while the table
 is: every few minutes each file once, alone in a process of its own beside the network that tells the machine's pace, and once more what
-tells how far weights come from. Rows and networks are told at one pace, the machine's own as the first turn saw it: by what was measured
-at it, where any was. The tables are left in ``--tables``. A runtime whose run was interrupted begins anew.
+tells what operations cost more inside of networks. Rows and networks are told at one pace, the machine's own as the first turn saw it: by
+what was measured at it, where any was. All of it is left in ``--tables``; what is there already isn't measured again, but priced by this
+code's rules.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -33,15 +35,16 @@ from edgelr.devices.attach import open_transport
 from edgelr.factorize import skeleton
 from edgelr.graph import Graph
 from edgelr.latency.building import build
+from edgelr.latency.far import Reference, far_from
 from edgelr.latency.file_price import file_price
 from edgelr.latency.machine import RUNTIMES
-from edgelr.latency.measuring_far import References, far_of
+from edgelr.latency.measuring_far import References
 from edgelr.latency.operation import Operation
 from edgelr.latency.pace import Paced, is_calm, middle, pace_of, paced, told_pace, undisturbed, whole_us
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import DeviceRows
 from edgelr.latency.table import Row, Table
-from edgelr.latency.table_file import dumps
+from edgelr.latency.table_file import dumps, loads
 from edgelr.latency.verifying import sure, verify
 from edgelr.latency.wanted import general_operations
 from edgelr.models.survey import survey
@@ -129,11 +132,36 @@ class Turns:
             self._since = time.perf_counter()
 
 
-def built(device: Device, format: Format, files: Mapping[str, bytes], quick: bool) -> tuple[Table, dict[str, list[tuple[Paced, ...]]]]:
-    """This machine's table of the general grid, float and integers, each with its dynamic rows; and each file in each of its processes,
-    between the rows."""
+@dataclass(frozen=True)
+class Measured:
+    """This machine's table of the general grid, of a runtime; each file in each of its processes meanwhile, and the networks that tell what
+    operations cost more inside; and what that took."""
+
+    table: Table
+    rounds: Mapping[str, Sequence[Sequence[Paced]]]
+    references: Mapping[Numbers, Sequence[Reference]]
+    seconds: float
+
+    def save(self, stem: Path) -> None:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        rounds = {key: [[(one.us, one.pace_us) for one in process] for process in each] for key, each in self.rounds.items()}
+        stem.with_suffix(".tsv").write_text(dumps(self.table), encoding="utf-8")
+        references = {n: [(r.whole_us, r.alone, [str(o) for o in r.operations]) for r in each] for n, each in self.references.items()}
+        held = {"seconds": self.seconds, "rounds": rounds, "references": references}
+        stem.with_suffix(".json").write_text(json.dumps(held), encoding="utf-8")
+
+    @staticmethod
+    def load(stem: Path) -> Measured:
+        held = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+        rounds = {key: [[Paced(*one) for one in process] for process in each] for key, each in held["rounds"].items()}
+        references = {n: [Reference(us, alone, [Operation.parse(o) for o in operations]) for us, alone, operations in held["references"][n]]
+                      for n in NUMBERS}  # fmt: skip
+        return Measured(loads(stem.with_suffix(".tsv").read_text(encoding="utf-8")), rounds, references, held["seconds"])
+
+
+def measured(device: Device, format: Format, files: Mapping[str, bytes], blocked: bool, quick: bool) -> Measured:
+    """Float and integers, each with its dynamic rows; the networks between the rows."""
     target, told = load_target("host"), device.describe(RUNTIMES[format])
-    blocked = own_layouts(told, format)
     every = [References(device, format, target.threads, n, blocked=blocked) for n in NUMBERS]
     seen: dict[str, list[tuple[Paced, ...]]] = {name: [] for name in files}
     rounds, seconds = (3, 0.0) if quick else (20, 0.5)
@@ -155,11 +183,10 @@ def built(device: Device, format: Format, files: Mapping[str, bytes], quick: boo
     done = build(head, wanted[::40] if quick else wanted, source, tell=lambda text: tell(f"{RUNTIMES[format]}: {text}"))
     while not quick and min(map(len, seen.values())) < LEAST:
         networks()
-    table, again = done.table, verify(done.table, source)
+    again = verify(done.table, source)
     visited = f"rows visited up to {done.visits} times, {done.disturbed} never at the pace"
     tell(f"{RUNTIMES[format]}: {visited}; measured again they differ by {again.off:.1%}")
-    conditions = {**table.head.conditions, **far_of(every, pace_us).conditions()}
-    return sure(replace(table, head=replace(table.head, conditions=conditions)), again), seen
+    return Measured(sure(done.table, again), seen, {r.numbers: r.told(pace_us) for r in every}, time.perf_counter() - start)
 
 
 def predicted(data: bytes, format: Format, pricer: Pricer) -> dict[str, Any]:
@@ -206,8 +233,11 @@ def page(cells: Mapping[str, Any]) -> list[str]:
     told = [[*group, *summary(errors)] for group, errors in sorted(groups.items(), key=lambda g: (g[0][0], g[0][1] == "all", g[0]))]
     told += [[group, "all, as clocked", "", *summary(errors)] for group, errors in sorted(clocked.items())]
     made = {RUNTIMES[f]: c for f in FORMATS if (c := cells.get(f"table {f}"))}
-    sizes = [f"{runtime}: {c['rows']} rows, {c['bytes']:,} bytes" for runtime, c in made.items()]
-    far = [f"{runtime} {key.split()[-1]} {us}" for runtime, c in made.items() for key, us in sorted(c["head"].items()) if "far" in key]
+    sizes = [f"{runtime}: {c['rows']} rows, {c['bytes']:,} bytes, measured in {c['seconds']:.0f} s with the networks"
+             for runtime, c in made.items()]  # fmt: skip
+    heads = [(runtime, *key.split(), us) for runtime, c in made.items() for key, us in sorted(c["head"].items()) if " " in key]
+    far = [f"{runtime} {numbers} {us}" for runtime, key, numbers, us in heads if key == "far_us_per_kb"]
+    inside = [f"{runtime} {numbers} {float(share):.1%}" for runtime, key, numbers, share in heads if key == "inside_share"]
     paces = [f"{runtime} {median(c['paces']):.0f} us, {apart(c['paces']):.0%} apart, told at {pace_of(c['head']):.0f}; rows measured again "
              f"differ by {float(c['head']['rows_again']):.0%}" for runtime, c in made.items()]  # fmt: skip
     return [
@@ -216,8 +246,8 @@ def page(cells: Mapping[str, Any]) -> list[str]:
         "showed that channels behind a concatenation were counted wrongly.",
         "Tables: " + "; ".join(sizes) + ".",
         "Pace (of its network, beside each of the others): " + "; ".join(paces) + ".",
-        "Far (us for each KB of weights in networks of 1, 4, 16 and 40 MB, of those gone through once in ones of 16 and 40 MB, and of values; "
-        "measured): " + "; ".join(far) + ".",
+        "Far (us for each KB of weights in networks of 1, 4, 16 and 40 MB, of those gone through once in ones of 16 and 40 MB, and of "
+        "values; measured): " + "; ".join(far) + ". Inside (what an operation costs more among others): " + "; ".join(inside) + ".",
         table(["network", "weights", "numbers", "runtime", "clocked, ms", "measured, ms", "apart", "predicted, ms", "error", "within rows"],
               rows),
         "weights: what low rank leaves of each layer. clocked: the median of its processes. measured: of the rounds at the pace that "
@@ -251,19 +281,25 @@ def compare(device: Device, cells: Cells, format: Format, known: Mapping[str, Ne
     for key, (name, share, numbers) in keys.items():
         form = Precision({format: Form(numbers, "loop" if name.startswith(("LSTM", "GRU")) else "fused")})
         files[key] = draft(graphs[name, share], (format,), form)[format]
-    start = time.perf_counter()
-    made, seen = built(device, format, files, quick)
-    tables.mkdir(parents=True, exist_ok=True)
-    (tables / f"{RUNTIMES[format]}.tsv").write_text(dumps(made), encoding="utf-8")
-    pricer, pace_us = Pricer(made), pace_of(made.head.conditions)
+    stem = tables / RUNTIMES[format]
+    if not quick and stem.with_suffix(".json").exists():
+        held = Measured.load(stem)
+    else:
+        held = measured(device, format, files, own_layouts(device.describe(RUNTIMES[format]), format), quick)
+        held.save(stem)
+    head, pace_us = held.table.head, pace_of(held.table.head.conditions)
+    made = replace(held.table, head=replace(head, conditions={**head.conditions, **far_from(held.references).conditions()}))
+    pricer = Pricer(made)
     for key, data in files.items():
-        calm = [here for rounds in seen[key] if len(here := [one for one in rounds if is_calm(one, pace_us)]) >= FEW_ROUNDS]
-        cell = {"measured": whole_us([one for rounds in seen[key] for one in rounds], pace_us),
-                "clocked": [middle(rounds).us for rounds in seen[key]], "calm": [whole_us(here, pace_us) for here in calm]}  # fmt: skip
+        processes = held.rounds[key]
+        calm = [here for rounds in processes if len(here := [one for one in rounds if is_calm(one, pace_us)]) >= FEW_ROUNDS]
+        cell = {"measured": whole_us([one for rounds in processes for one in rounds], pace_us),
+                "clocked": [middle(rounds).us for rounds in processes], "calm": [whole_us(here, pace_us) for here in calm]}  # fmt: skip
         cells.put(key, {**cell, **predicted(data, format, pricer)}, lambda: 0.0)
-    paces = [middle(rounds).pace_us for each in seen.values() for rounds in each]
-    told = {"rows": len(made.rows), "bytes": len(dumps(made)), "head": dict(made.head.conditions), "paces": paces}
-    cells.put(f"table {format}", told, lambda: time.perf_counter() - start)
+    paces = [middle(rounds).pace_us for each in held.rounds.values() for rounds in each]
+    told = {"rows": len(made.rows), "bytes": len(dumps(made)), "head": dict(made.head.conditions), "paces": paces,
+            "seconds": held.seconds}  # fmt: skip
+    cells.put(f"table {format}", told, lambda: held.seconds)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 No table is in it: what is left between both is what operations cost each other inside a network, and what timing them alone gets wrong.
 Of networks with many small operations, of loops, of chains of float operations between convolutions; and of networks larger than the
-caches, where what far weights cost is told by other networks of that size (``edgelr/latency/far.py``), measured in the same rounds.
+caches. What operations cost more inside is told by other networks (``edgelr/latency/far.py``), measured in the same rounds.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from edgelr.devices import Device
 from edgelr.devices.attach import open_transport
 from edgelr.latency.alone import times_alone
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.far import network_bytes
+from edgelr.latency.far import far_from, network_bytes
 from edgelr.latency.machine import RUNTIMES
-from edgelr.latency.measuring_far import MOST, References, far_of, pace_seen
+from edgelr.latency.measuring_far import MOST, References, pace_seen
 from edgelr.latency.operation_bytes import held_bytes
 from edgelr.latency.pace import middle, paced
 from edgelr.pipeline.files import draft
@@ -61,12 +61,13 @@ class Chain(nn.Module):
 
 @dataclass(frozen=True)
 class Sums:
-    """Microseconds of a network whole and of its operations alone with one call, in each round; ``far_us`` for far weights and values."""
+    """Microseconds of a network whole and of its operations alone with one call, in each round; ``more_us`` for what
+    they cost more inside a network. All at one pace."""
 
     whole_us: Sequence[float]
     sum_us: Sequence[float]
     size_bytes: int
-    far_us: float
+    more_us: float
 
 
 def measured(device: Device, files: Mapping[str, bytes], format: Format, numbers: Numbers, quick: bool) -> dict[str, Sums]:
@@ -78,25 +79,30 @@ def measured(device: Device, files: Mapping[str, bytes], format: Format, numbers
     number = {key: str(i) for i, key in enumerate(alone)}
     operations = {number[key]: cut.operation for key, cut in alone.items()}
     references = References(device, format, 1, numbers, blocked=blocked)
-    whole_us: dict[str, list[float]] = {name: [] for name in files}
-    sum_us: dict[str, list[float]] = {name: [] for name in files}
+    wholes: dict[str, list[float]] = {name: [] for name in files}  # as a share of the pace meanwhile
+    sums: dict[str, list[float]] = {name: [] for name in files}
+    rows: dict[str, list[float]] = {key: [] for key in operations}
     for _ in range(1 if quick else ROUNDS):
         singles = ((number[key], cut.data) for key, cut in alone.items())
         told = dict(times_alone(device, operations, singles, format, 1))
         call = median(each.call_us / each.pace_us for each in told.values())
-        for name, each in cuts.items():
+        for key, each in told.items():
+            rows[key].append(each.us / each.pace_us)
+        for name, cut in cuts.items():
             whole = middle(paced(device, files[name], format, 1, rounds=3 if quick else 30, min_seconds=0.5))
-            rows = (told[number[c.key, c.operation]] for c in each)
-            whole_us[name].append(whole.us)
-            sum_us[name].append((sum(row.us / row.pace_us for row in rows) + call) * whole.pace_us)
+            wholes[name].append(whole.us / whole.pace_us)
+            sums[name].append(sum(rows[number[c.key, c.operation]][-1] for c in cut) + call)
         references.measure()
     for _ in range(0 if quick else MOST - ROUNDS):
         if not references.calm(pace_seen([references])):
             references.measure()
-    far = far_of([references], pace_seen([references]))
-    sizes = {name: network_bytes(c.operation for c in each) for name, each in cuts.items()}
-    farther = {name: sum(far.us(c.operation, sizes[name]) for c in each) for name, each in cuts.items()}
-    return {name: Sums(whole_us[name], sum_us[name], sizes[name], farther[name]) for name in files}
+    us = pace_seen([references])
+    far, found = far_from({numbers: references.told(us)}), {}
+    for name, cut in cuts.items():
+        size = network_bytes(c.operation for c in cut)
+        more = sum(far.us(c.operation, us * median(rows[number[c.key, c.operation]]), size) for c in cut)
+        found[name] = Sums([us * w for w in wholes[name]], [us * s for s in sums[name]], size, more)
+    return found
 
 
 def told(errors: Sequence[float]) -> str:
@@ -112,7 +118,8 @@ def main() -> None:
               for kind in ("nothing", "hard-swish", "y * max(y, -3)")}  # fmt: skip
     wanted = {(name, share): known[name] for name in NAMES for share in SHARES} | {(name, 1.0): net for name, net in chains.items()}
     graphs = {key: graph_of(net, key[1]) for key, net in (list(wanted.items())[:1] if a.quick else wanted.items())}
-    rows, summed = [], []
+    rows: list[list[str]] = []
+    summed: list[tuple[str, str, float, float]] = []
     with Device(open_transport("local")) as device:
         for format, runtime in RUNTIMES.items():
             for numbers in NUMBERS:
@@ -123,18 +130,19 @@ def main() -> None:
                 found = measured(device, files, format, numbers, a.quick)
                 for key, sums in found.items():
                     pairs = list(zip(sums.whole_us, sums.sum_us, strict=True))
-                    bare, far = [s / w - 1 for w, s in pairs], [(s + sums.far_us) / w - 1 for w, s in pairs]
+                    bare, far = [s / w - 1 for w, s in pairs], [(s + sums.more_us) / w - 1 for w, s in pairs]
                     us = (f"{median(sums.whole_us):.1f}", f"{median(sums.sum_us):.1f}")
                     rows.append([*key.split("|"), numbers, runtime, f"{sums.size_bytes / 1e6:.1f}", *us, told(bare), told(far)])
                     summed.append((runtime, numbers, abs(median(bare)), abs(median(far))))
                     tell(" ".join(rows[-1]))
     groups = list(dict.fromkeys(s[:2] for s in summed))
-    short = [[*g, *(f"{f(s[i] for s in summed if s[:2] == g):.1%}" for i in (2, 3) for f in (median, max))] for g in groups]
+    errors = {g: list(zip(*(s[2:] for s in summed if s[:2] == g), strict=True)) for g in groups}
+    short = [[*g, *(f"{f(each):.1%}" for each in errors[g] for f in (median, max))] for g in groups]
     note = (
         f"Measured, one thread, {1 if a.quick else ROUNDS} rounds: sums and wholes in turns, medians, and the least and the most of the "
         "rounds' errors. MB: weights and the largest values. sum: of the file's own operations, each alone in a file among others of its "
-        "size, and of one call. with far: what other networks of that size cost more than their operations is added, by KB and by how "
-        "much larger the network is than the operation."
+        "size, and of one call. with far: what other networks of that size cost more than their operations is added, as a share of "
+        "each, and by KB and by how much larger the network is than the operation."
     )
     publish(
         a.out, "Sums of rows", time.perf_counter() - start, a.quick,

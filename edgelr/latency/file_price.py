@@ -38,7 +38,7 @@ def file_price(data: bytes, format: Format, pricer: Pricer) -> FilePrice:
             us.setdefault(cut.name, 0.0)
             continue
         price = pricer.price(cut.operation)
-        us[cut.name] = us.get(cut.name, 0.0) + price.us + far.us(cut.operation, size)
+        us[cut.name] = us.get(cut.name, 0.0) + price.us + far.us(cut.operation, price.us, size)
         basis[cut.name] = max(basis.get(cut.name, price.basis), price.basis, key=_BASES.index)
     head = pricer.table.head
     return FilePrice(OpTimes(head.runtime, head.threads, us, head.call_us, sum(us.values()) + head.call_us), basis)

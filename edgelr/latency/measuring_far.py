@@ -1,4 +1,4 @@
-"""How far weights and values come from on a device, in networks larger than its cache."""
+"""What operations cost more inside networks than alone on a device: how far their weights and values come from there."""
 from __future__ import annotations
 
 from collections import defaultdict
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from edgelr.devices import Device
 from edgelr.latency.alone import times_alone
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.far import Far, Reference, far_us_per_kb
+from edgelr.latency.far import Far, Reference, far_from
 from edgelr.latency.operation import Operation
 from edgelr.latency.pace import Paced, is_calm, middle, paced, undisturbed, whole_us
 from edgelr.latency.reference_nets import reference_files
@@ -30,12 +30,11 @@ def measure_far(
     """
     every = [References(device, format, threads, n, blocked=blocked) for n in numbers if n != "dynamic"]
     for process in range(MOST):
-        if process >= PROCESSES and all(references.calm(pace_us or pace_seen(every)) for references in every):
-            break
         for references in every:
-            references.measure()
+            if process < PROCESSES or not references.calm(pace_us or pace_seen(every)):
+                references.measure()
     found = pace_us or pace_seen(every)
-    return far_of(every, found), found
+    return far_from({references.numbers: references.told(found) for references in every}), found
 
 
 def pace_seen(every: Iterable[References]) -> float:
@@ -87,11 +86,3 @@ class References:
             alone = sum(mean_row(self._rows[operation], pace_us).us for operation in operations)
             told.append(Reference(whole, alone / whole, operations))
         return told
-
-
-def far_of(every: Iterable[References], pace_us: float) -> Far:
-    """What they tell together at a pace. Dynamic operations, which are linear layers, go by what int8 ones take."""
-    found: dict[str, tuple[float, ...]] = {references.numbers: far_us_per_kb(references.told(pace_us)) for references in every}
-    if "int8" in found:
-        found["dynamic"] = found["int8"]
-    return Far(found)

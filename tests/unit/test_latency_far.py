@@ -11,7 +11,7 @@ from edgelr.errors import BadInputError
 from edgelr.export import tflite_bytes
 from edgelr.graph import capture
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.far import Far, Reference, far_us_per_kb, network_bytes
+from edgelr.latency.far import Far, Reference, far_from, network_bytes
 from edgelr.latency.file_price import file_price
 from edgelr.latency.operation import Operation
 from edgelr.latency.operation_bytes import stays_near, value_bytes, weight_bytes
@@ -48,52 +48,68 @@ def test_what_an_operation_finds_near(line: str, near: bool) -> None:
 
 
 def test_a_head_keeps_it() -> None:
-    far = Far({"int8": (0.0, 0.0, 0.015, 0.03, 0.01, 0.02, 0.01), "float": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.02)})
+    far = Far({"int8": (0.0, 0.0, 0.015, 0.03, 0.01, 0.02, 0.01), "float": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.02)}, {"int8": 0.03})
     assert Far.of({"governor": "performance", **far.conditions()}) == far
     assert Far.of({}) == Far({})
     for text in ("0.1", "0.1 0.2 0.3 0.4 0.5", "0.1 0.2 0.3 0.4 0.5 0.6 x"):
         with pytest.raises(BadInputError):
             Far.of({"far_us_per_kb int8": text})
+    with pytest.raises(BadInputError):
+        Far.of({"inside_share int8": "a tenth"})
 
 
 @pytest.mark.parametrize("costs", [
     (0.01, 0.01, 0.02, 0.03, 0.01, 0.02, 0.005), (0.0, 0.0, 0.01, 0.03, 0.0, 0.0, 0.0), (0.05, 0.06, 0.06, 0.09, 0.0, 0.01, 0.001),
 ])  # fmt: skip
-def test_it_is_found_from_whole_networks(costs: tuple[float, ...]) -> None:
-    far = Far({"int8": costs})
+@pytest.mark.parametrize("inside", [0.0, 0.04])
+def test_it_is_found_from_whole_networks(costs: tuple[float, ...], inside: float) -> None:
+    far = Far({"int8": costs}, {"int8": inside})
     small, large, heavy = (Operation.parse(f"conv int8 1x7x7x{c} 1x7x7x{c} 3x3 1x1 1 none -") for c in (128, 256, 512))
     tall = Operation.parse("conv int8 1x64x64x64 1x64x64x256 1x1 1x1 1 none -")
     line = Operation.parse("linear int8 1x1000 1x1000 1x1 1x1 1 none -")
-    nets = ((small, 7, 30.0), (large, 7, 90.0), (heavy, 7, 300.0), (heavy, 16, 300.0), (line, 16, 50.0), (line, 40, 50.0), (tall, 80, 120.0))
+    tiny = Operation.parse("conv int8 1x7x7x32 1x7x7x32 3x3 1x1 1 none -")
+    nets = ((tiny, 12, 5.0), (small, 7, 30.0), (large, 7, 90.0), (heavy, 7, 300.0), (heavy, 16, 300.0), (line, 16, 50.0), (line, 40, 50.0),
+            (tall, 80, 120.0))  # fmt: skip
     references = []
     for operation, count, us in nets:
-        inside = count * (us + far.us(operation, network_bytes([operation] * count)))
-        references.append(Reference(inside, count * us / inside, [operation] * count))
-    assert far_us_per_kb(references) == pytest.approx(costs, abs=1e-9)
-    assert far_us_per_kb([Reference(80.0, 1.1, [heavy])]) == (0.0,) * 7
+        whole = count * (us + far.us(operation, us, network_bytes([operation] * count)))
+        references.append(Reference(whole, count * us / whole, [operation] * count))
+    found = far_from({"int8": references})
+    for numbers in ("int8", "dynamic"):
+        assert found.us_per_kb[numbers] == pytest.approx(costs, abs=1e-9) and found.inside[numbers] == pytest.approx(inside, abs=1e-9)
+    assert far_from({"float": [Reference(80.0, 1.1, [heavy])]}) == Far({"float": (0.0,) * 7}, {"float": 0.0})
 
 
 def test_what_stands_between_weighted_operations_finds_its_values_near() -> None:
     far = Far({"int8": (0.0, 0.01, 0.02, 0.03, 0.0, 0.0, 0.005)})
-    assert far.us(Operation.parse("add int8 1x64x64x96,1x64x64x96 1x64x64x96 1x1 1x1 1 none -"), 16_000_000) == 0
-    assert far.us(CONV, 16_000_000) == pytest.approx((0.02 * 9 * 16 * 32 + 0.005 * 64 * 48) / 1e3)
-    assert far.us(replace(CONV, numbers="float"), 16_000_000) == 0  # not told
+    assert far.us(Operation.parse("add int8 1x64x64x96,1x64x64x96 1x64x64x96 1x1 1x1 1 none -"), 100.0, 16_000_000) == 0
+    assert far.us(CONV, 100.0, 16_000_000) == pytest.approx((0.02 * 9 * 16 * 32 + 0.005 * 64 * 48) / 1e3)
+    assert far.us(replace(CONV, numbers="float"), 100.0, 16_000_000) == 0  # not told
 
 
 def test_the_farther_the_larger_the_network() -> None:
     far = Far({"int8": (0.01, 0.01, 0.02, 0.03, 0.0, 0.0, 0.0)})
     kb, mb = 9 * 16 * 32 / 1e3, 1_000_000
     sizes = (0, mb / 4, mb / 2, mb, 2 * mb, 4 * mb, 8 * mb, 16 * mb, 40 * mb, 300 * mb)  # half way is that in the logarithm
-    assert [far.us(CONV, int(size)) / kb for size in sizes] == pytest.approx([0, 0, 0.005, 0.01, 0.01, 0.01, 0.015, 0.02, 0.03, 0.03])
+    found = [far.us(CONV, 100.0, int(size)) / kb for size in sizes]
+    assert found == pytest.approx([0, 0, 0.005, 0.01, 0.01, 0.01, 0.015, 0.02, 0.03, 0.03])
     values = Far({"int8": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.01)})
-    assert [values.us(CONV, size) for size in (mb, 2 * mb, 40 * mb)] == pytest.approx([0.0, 0.01 * 64 * 48 / 1e3, 0.01 * 64 * 48 / 1e3])
+    found = [values.us(CONV, 100.0, size) for size in (mb, 2 * mb, 40 * mb)]
+    assert found == pytest.approx([0.0, 0.01 * 64 * 48 / 1e3, 0.01 * 64 * 48 / 1e3])
 
 
 def test_a_large_operation_is_far_from_its_weights_alone_too() -> None:
     far = Far({"int8": (0.0, 0.0, 0.02, 0.02, 0.0, 0.0, 0.0)})
     large = Operation.parse("conv int8 1x2x2x2830 1x2x2x2830 1x1 1x1 1 none -")  # 8 MB: half of the way from 4 to 16
-    assert far.us(large, network_bytes([large])) == 0
-    assert far.us(large, 16_000_000) == pytest.approx(0.01 * 8000, rel=0.01)
+    assert far.us(large, 100.0, network_bytes([large])) == 0
+    assert far.us(large, 100.0, 16_000_000) == pytest.approx(0.01 * 8000, rel=0.01)
+
+
+def test_an_operation_costs_more_among_others_and_a_loop_has_them_in_it() -> None:
+    far = Far({}, {"int8": 0.04})
+    assert far.us(CONV, 50.0, 1000) == pytest.approx(2.0)
+    assert far.us(replace(CONV, numbers="float"), 50.0, 1000) == 0
+    assert far.us(Operation.parse("loop int8 1x16,1x16,1x64 1x16 1x1 1x1 1 none turns20of1x16x64"), 50.0, 1000) == 0
 
 
 @pytest.mark.parametrize(("line", "us"), [
@@ -103,8 +119,8 @@ def test_a_large_operation_is_far_from_its_weights_alone_too() -> None:
 def test_weights_that_are_gone_through_once_have_their_own_way(line: str, us: float) -> None:
     far, operation = Far({"float": (0.0, 0.0, 0.03, 0.03, 0.01, 0.01, 0.0)}), Operation.parse(line)
     kb = 4 * 512 * 512 / 1e3
-    assert far.us(operation, 16_000_000) == pytest.approx(us * kb, rel=0.02)
-    assert far.us(operation, 4_000_000) == 0
+    assert far.us(operation, 100.0, 16_000_000) == pytest.approx(us * kb, rel=0.02)
+    assert far.us(operation, 100.0, 4_000_000) == 0
 
 
 @pytest.mark.parametrize("numbers", ["int8", "float"])
