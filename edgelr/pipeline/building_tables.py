@@ -31,9 +31,9 @@ from edgelr.pipeline.source import input_shape, inspect, read_network
 from edgelr.pipeline.table_devices import device_of, own_layouts
 from edgelr.vocabulary import Format, Numbers
 
-# What four of five whole files stayed within on an x86-64 machine that other users disturbed much, by tables built without them. At one
-# pace it was 0.08 and 0.11 (docs/benchmarks/predicted.md), by other rules for far weights than today's; on a calm one 0.06 and 0.07
-# (predicted-calm.md).
+# What four of five whole files stayed within, as clocked, on an x86-64 machine that other users disturbed much, by tables built without
+# them. At one pace it is 0.06 and 0.10 (docs/benchmarks/predicted.md), with references measured over half an hour, which building doesn't
+# do; on a calm machine 0.06 and 0.07 (predicted-calm.md).
 IN_NETWORK = {"litert": 0.11, "onnxruntime": 0.17}
 AGAIN = 30  # rows that are measured again at the end of building
 ENOUGH = 8  # rows of a family, for what is predicted when one is left out to say anything
