@@ -94,8 +94,7 @@ def measured(device: Device, files: Mapping[str, bytes], format: Format, numbers
             sums[name].append(sum(rows[number[c.key, c.operation]][-1] for c in cut) + call)
         references.measure()
     for _ in range(0 if quick else MOST - ROUNDS):
-        if not references.calm(pace_seen([references])):
-            references.measure()
+        references.measure(pace_seen([references]))
     us = pace_seen([references])
     far, found = far_from({numbers: references.told(us)}), {}
     for name, cut in cuts.items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from math import log, prod
+from math import inf, log, prod
 
 import numpy as np
 
@@ -53,6 +53,8 @@ class Far:
             raise BadInputError("The latency table is damaged.", f"{_KEY} or {_INSIDE} isn't numbers.", "build it again") from error
         if any(len(us) != _KINDS for us in far.us_per_kb.values()):
             raise BadInputError("The latency table is damaged.", f"{_KEY} isn't {_KINDS} numbers.", "build it again")
+        if not all(0 <= x < inf for x in (*far.inside.values(), *(us for each in far.us_per_kb.values() for us in each))):
+            raise BadInputError("The latency table is damaged.", f"{_KEY} or {_INSIDE} is negative or endless.", "build it again")
         return far
 
     def conditions(self) -> dict[str, str]:

@@ -15,26 +15,32 @@ from edgelr.latency.table import Row
 from edgelr.latency.visits import mean_row
 from edgelr.vocabulary import Format, Numbers
 
-PROCESSES, MOST = 4, 8
+BEFORE, LEAST, MOST = 2, 4, 7  # processes: before the rows, and with those after them
 _CALM_ROUNDS = 20  # rounds of each network at the table's pace
 
 
-def measure_far(
-    device: Device, format: Format, threads: int, numbers: Iterable[Numbers], *, blocked: bool = False, pace_us: float = 0.0
-) -> tuple[Far, float]:
-    """From networks measured whole and operation by operation there; about 40 s for each of ``numbers`` on a fast machine, twice that
-    on a busy one.
+class Inside:
+    """What operations cost more inside networks on a device, in all number formats of a table: measured before its rows and after them.
 
-    At a pace of ``pace_us``, or without one at that of the device undisturbed; gives the pace too. Raises what the device's ``measure``
-    and ``rows`` raise.
+    Caches that others use too hold more at one time than at another: what is measured within minutes tells of these alone. At a pace of
+    ``pace_us``, or without one at that of the device undisturbed, as the first measurements saw it.
     """
-    every = [References(device, format, threads, n, blocked=blocked) for n in numbers if n != "dynamic"]
-    for process in range(MOST):
-        for references in every:
-            if process < PROCESSES or not references.calm(pace_us or pace_seen(every)):
-                references.measure()
-    found = pace_us or pace_seen(every)
-    return far_from({references.numbers: references.told(found) for references in every}), found
+
+    def __init__(
+        self, device: Device, format: Format, threads: int, numbers: Iterable[Numbers], *, blocked: bool = False, pace_us: float = 0.0
+    ) -> None:
+        self.pace_us = pace_us
+        self._every = [References(device, format, threads, n, blocked=blocked) for n in numbers if n != "dynamic"]
+
+    def measure(self, least: int, most: int) -> Far:
+        """In so many processes more, until each network was calm often enough: about 14 s for each number format and process on a busy
+        x86-64 machine. Gives what all of them tell. Raises what the device's ``measure`` and ``rows`` raise.
+        """
+        for process in range(most):
+            for references in self._every:
+                references.measure(0.0 if process < least else self.pace_us or pace_seen(self._every))
+        self.pace_us = self.pace_us or pace_seen(self._every)
+        return far_from({references.numbers: references.told(self.pace_us) for references in self._every})
 
 
 def pace_seen(every: Iterable[References]) -> float:
@@ -60,23 +66,21 @@ class References:
         self._rows: dict[Operation, list[Row]] = defaultdict(list)
         self._calls: list[Paced] = []
 
-    def measure(self) -> None:
-        """Once more: all operations, then each network by itself."""
+    def measure(self, calm_at_us: float = 0.0) -> None:
+        """Once more: all operations, then each network by itself; of a pace only what wasn't measured at it often enough yet."""
         operations = {str(i): cut.operation for i, cut in enumerate(self._alone.values())}
-        singles = ((str(i), cut.data) for i, cut in enumerate(self._alone.values()))
-        for name, each in times_alone(self._device, operations, singles, self._format, self._threads):
-            self._rows[operations[name]].append(Row(operations[name], each.us, 0.0, each.calls.n, each.pace_us))
-            self._calls.append(Paced(each.call_us, each.pace_us))
-            self.paces_us.append(each.pace_us)
+        if not all(any(is_calm(row, calm_at_us) for row in self._rows[o]) for o in operations.values()) or calm_at_us == 0:
+            singles = ((str(i), cut.data) for i, cut in enumerate(self._alone.values()))
+            for name, each in times_alone(self._device, operations, singles, self._format, self._threads):
+                self._rows[operations[name]].append(Row(operations[name], each.us, 0.0, each.calls.n, each.pace_us))
+                self._calls.append(Paced(each.call_us, each.pace_us))
+                self.paces_us.append(each.pace_us)
         for name, data in self._files.items():
+            if calm_at_us > 0 and sum(is_calm(visit, calm_at_us) for visit in self._wholes[name]) >= _CALM_ROUNDS:
+                continue
             rounds = paced(self._device, data, self._format, self._threads, rounds=20, min_seconds=0.3)
             self._wholes[name] += rounds
             self.paces_us.append(middle(rounds).pace_us)
-
-    def calm(self, pace_us: float) -> bool:
-        """Whether each network was measured often enough at that pace, and each operation once."""
-        often = all(sum(is_calm(visit, pace_us) for visit in visits) >= _CALM_ROUNDS for visits in self._wholes.values())
-        return often and all(any(is_calm(row, pace_us) for row in rows) for rows in self._rows.values())
 
     def told(self, pace_us: float) -> list[Reference]:
         """Each network and its operations as measured at a pace."""

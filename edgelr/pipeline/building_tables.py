@@ -15,7 +15,7 @@ from edgelr.latency.building import Built, build
 from edgelr.latency.clamps import clamped, clamps
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.machine import RUNTIMES
-from edgelr.latency.measuring_far import measure_far
+from edgelr.latency.measuring_far import BEFORE, LEAST, MOST, Inside
 from edgelr.latency.operation import Operation
 from edgelr.latency.pace import pace_of, told_pace
 from edgelr.latency.pricer import Pricer
@@ -68,11 +68,12 @@ def build_tables(
             source = DeviceRows(device, format, target.threads, blocked=own_layouts(told, format))
             tell(f"{RUNTIMES[format]}: measuring operations on {device.address}, kept in {file}")
             head = head_of(target, told, format)
-            tell(f"{RUNTIMES[format]}: how far weights come from in large networks")
+            tell(f"{RUNTIMES[format]}: what operations cost more inside networks, before and after all others")
             blocked, pace_us = own_layouts(told, format), pace_of(known.head.conditions) if known else 0.0
-            far, pace_us = measure_far(device, format, target.threads, numbers, blocked=blocked, pace_us=pace_us)
+            inside = Inside(device, format, target.threads, numbers, blocked=blocked, pace_us=pace_us)
+            far = inside.measure(BEFORE, BEFORE)
             built = build(
-                replace(head, conditions={**head.conditions, **far.conditions(), **told_pace(pace_us)}),
+                replace(head, conditions={**head.conditions, **far.conditions(), **told_pace(inside.pace_us)}),
                 _wanted(settings, format, numbers, step, blocked),
                 source,
                 known=known,
@@ -81,6 +82,9 @@ def build_tables(
                 tell=lambda text, format=format: tell(f"{RUNTIMES[format]}: {text}"),  # type: ignore[misc]
             )
             table = _banded(built.table)
+            save_table(file, table)
+            conditions = {**table.head.conditions, **inside.measure(LEAST - BEFORE, MOST - BEFORE).conditions()}
+            table = replace(table, head=replace(table.head, conditions=conditions))
             save_table(file, table)
             tell(f"{RUNTIMES[format]}: measuring {min(AGAIN, len(table.rows))} of the rows again")
             built = replace(built, table=sure(table, verify(table, source, count=AGAIN)))

@@ -54,8 +54,11 @@ def test_a_head_keeps_it() -> None:
     for text in ("0.1", "0.1 0.2 0.3 0.4 0.5", "0.1 0.2 0.3 0.4 0.5 0.6 x"):
         with pytest.raises(BadInputError):
             Far.of({"far_us_per_kb int8": text})
+    for text in ("a tenth", "-0.1", "inf", "nan"):
+        with pytest.raises(BadInputError):
+            Far.of({"inside_share int8": text})
     with pytest.raises(BadInputError):
-        Far.of({"inside_share int8": "a tenth"})
+        Far.of({"far_us_per_kb int8": "0 0 0 0 0 0 -0.1"})
 
 
 @pytest.mark.parametrize("costs", [
