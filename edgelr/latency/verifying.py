@@ -76,10 +76,9 @@ def sure(table: Table, again: Verified) -> Table:
 
     On a device that is busy with something else they differ by more than their own intervals say.
     """
-    head = table.head
-    told = f"{head.band_from}; rows measured again differ by {again.off:.1%} (median of {len(again.pairs)})"
-    conditions = {**head.conditions, _KEY: f"{again.off:.4f}"}
-    return replace(table, head=replace(head, band=round(min(max(head.band, again.off), 10.0), 3), band_from=told, conditions=conditions))
+    head, off = table.head, round(min(again.off, 10.0), 3)  # as the band is, so that it covers what the head says
+    told = f"{head.band_from}; rows measured again differ by {off:.1%} (median of {len(again.pairs)})"
+    return replace(table, head=replace(head, band=max(head.band, off), band_from=told, conditions={**head.conditions, _KEY: f"{off:.4f}"}))
 
 
 def unsure(conditions: Mapping[str, str]) -> str:
