@@ -6,8 +6,8 @@ Eleven networks, dense and with about half and a quarter of their layers' parame
 integers, in both runtimes. A runtime's table holds the general grid of operations and no network. Networks are measured while the table
 is: every few minutes each file once, alone in a process of its own beside the network that tells the machine's pace, and once more what
 tells what operations cost more inside of networks. Rows and networks are told at one pace, the machine's own as the first turn saw it: by
-what was measured at it, where any was. All of it is left in ``--tables``; what is there already isn't measured again, but priced by this
-code's rules.
+what was measured at it, where any was. All of it is left in ``--tables``; what is there already, of the same networks on this processor,
+isn't measured again, but priced by this code's rules.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from recurrent_nets import SequenceNet
 from torch import nn
 from unseen_nets import EfficientNetLite0, SqueezeNet
 
-from edgelr.devices import Device, describe_host, load_target
+from edgelr.devices import Described, Device, describe_host, load_target
 from edgelr.devices.attach import open_transport
 from edgelr.factorize import skeleton
 from edgelr.graph import Graph
@@ -158,10 +158,15 @@ class Measured:
                       for n in NUMBERS}  # fmt: skip
         return Measured(loads(stem.with_suffix(".tsv").read_text(encoding="utf-8")), rounds, references, held["seconds"])
 
+    def serves(self, told: Described, files: Iterable[str]) -> bool:
+        """Whether it is of these files, in this runtime on this processor."""
+        head = self.table.head
+        return self.rounds.keys() == set(files) and (head.version, head.core) == (told.runtimes[head.runtime], told.core)
 
-def measured(device: Device, format: Format, files: Mapping[str, bytes], blocked: bool, quick: bool) -> Measured:
+
+def measured(device: Device, told: Described, format: Format, files: Mapping[str, bytes], quick: bool) -> Measured:
     """Float and integers, each with its dynamic rows; the networks between the rows."""
-    target, told = load_target("host"), device.describe(RUNTIMES[format])
+    target, blocked = load_target("host"), own_layouts(told, format)
     every = [References(device, format, target.threads, n, blocked=blocked) for n in NUMBERS]
     seen: dict[str, list[tuple[Paced, ...]]] = {name: [] for name in files}
     rounds, seconds = (3, 0.0) if quick else (20, 0.5)
@@ -233,7 +238,7 @@ def page(cells: Mapping[str, Any]) -> list[str]:
     told = [[*group, *summary(errors)] for group, errors in sorted(groups.items(), key=lambda g: (g[0][0], g[0][1] == "all", g[0]))]
     told += [[group, "all, as clocked", "", *summary(errors)] for group, errors in sorted(clocked.items())]
     made = {RUNTIMES[f]: c for f in FORMATS if (c := cells.get(f"table {f}"))}
-    sizes = [f"{runtime}: {c['rows']} rows, {c['bytes']:,} bytes, measured in {c['seconds']:.0f} s with the networks"
+    sizes = [f"{runtime}: {c['rows']} rows, {c['bytes']:,} bytes, measured with the networks on {c['made']} in {c['seconds']:.0f} s"
              for runtime, c in made.items()]  # fmt: skip
     heads = [(runtime, *key.split(), us) for runtime, c in made.items() for key, us in sorted(c["head"].items()) if " " in key]
     far = [f"{runtime} {numbers} {us}" for runtime, key, numbers, us in heads if key == "far_us_per_kb"]
@@ -267,26 +272,26 @@ def main() -> None:
     with Device(open_transport("local")) as device:
         for format in FORMATS:
             compare(device, cells, format, dict(list(nets(a.shared).items())[: 2 if a.quick else None]), a.tables, a.quick)
-    publish(a.out, "Predicted against measured", sum(cells.seconds.values()), a.quick, *page(cells.done))
+    publish(a.out, "Predicted against measured", sum(cells.done[f"table {f}"]["seconds"] for f in FORMATS), a.quick, *page(cells.done))
     cells.finish()
 
 
 def compare(device: Device, cells: Cells, format: Format, known: Mapping[str, Net], tables: Path, quick: bool) -> None:
     """All files of all networks in one runtime: measured between the table's rows, and priced by it."""
     keys = {f"net |{n}|{share}|{numbers}|{format}": (n, share, numbers) for n in known for share in SHARES for numbers in NUMBERS}
-    if all(key in cells.done for key in keys):
+    if f"table {format}" in cells.done:
         return
     graphs = {(name, share): graph_of(net, share) for name, net in known.items() for share in SHARES}
     files: dict[str, bytes] = {}
     for key, (name, share, numbers) in keys.items():
         form = Precision({format: Form(numbers, "loop" if name.startswith(("LSTM", "GRU")) else "fused")})
         files[key] = draft(graphs[name, share], (format,), form)[format]
-    stem = tables / RUNTIMES[format]
-    if not quick and stem.with_suffix(".json").exists():
-        held = Measured.load(stem)
-    else:
-        held = measured(device, format, files, own_layouts(device.describe(RUNTIMES[format]), format), quick)
-        held.save(stem)
+    stem, told = tables / RUNTIMES[format], device.describe(RUNTIMES[format])
+    held = Measured.load(stem) if not quick and stem.with_suffix(".json").exists() else None
+    if held is None or not held.serves(told, files):
+        held = measured(device, told, format, files, quick)
+        if not quick:
+            held.save(stem)
     head, pace_us = held.table.head, pace_of(held.table.head.conditions)
     made = replace(held.table, head=replace(head, conditions={**head.conditions, **far_from(held.references).conditions()}))
     pricer = Pricer(made)
@@ -297,9 +302,9 @@ def compare(device: Device, cells: Cells, format: Format, known: Mapping[str, Ne
                 "clocked": [middle(rounds).us for rounds in processes], "calm": [whole_us(here, pace_us) for here in calm]}  # fmt: skip
         cells.put(key, {**cell, **predicted(data, format, pricer)}, lambda: 0.0)
     paces = [middle(rounds).pace_us for each in held.rounds.values() for rounds in each]
-    told = {"rows": len(made.rows), "bytes": len(dumps(made)), "head": dict(made.head.conditions), "paces": paces,
-            "seconds": held.seconds}  # fmt: skip
-    cells.put(f"table {format}", told, lambda: held.seconds)
+    facts = {"rows": len(made.rows), "bytes": len(dumps(made)), "head": dict(made.head.conditions), "paces": paces,
+             "made": made.head.made, "seconds": held.seconds}  # fmt: skip
+    cells.put(f"table {format}", facts, lambda: 0.0)
 
 
 if __name__ == "__main__":

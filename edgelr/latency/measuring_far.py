@@ -33,7 +33,7 @@ class Inside:
         self._every = [References(device, format, threads, n, blocked=blocked) for n in numbers if n != "dynamic"]
 
     def measure(self, least: int, most: int) -> Far:
-        """In so many processes more, until each network was calm often enough: about 14 s for each number format and process on a busy
+        """In so many processes more, until each network was calm often enough: about 10 s for each number format and process on a busy
         x86-64 machine. Gives what all of them tell. Raises what the device's ``measure`` and ``rows`` raise.
         """
         for process in range(most):
@@ -69,7 +69,7 @@ class References:
     def measure(self, calm_at_us: float = 0.0) -> None:
         """Once more: all operations, then each network by itself; of a pace only what wasn't measured at it often enough yet."""
         operations = {str(i): cut.operation for i, cut in enumerate(self._alone.values())}
-        if not all(any(is_calm(row, calm_at_us) for row in self._rows[o]) for o in operations.values()) or calm_at_us == 0:
+        if calm_at_us == 0 or not all(any(is_calm(row, calm_at_us) for row in self._rows[o]) for o in operations.values()):
             singles = ((str(i), cut.data) for i, cut in enumerate(self._alone.values()))
             for name, each in times_alone(self._device, operations, singles, self._format, self._threads):
                 self._rows[operations[name]].append(Row(operations[name], each.us, 0.0, each.calls.n, each.pace_us))

@@ -65,11 +65,11 @@ def build_tables(
             file = Path(out) if out else own_file(target.name, RUNTIMES[format])
             known = load_table(file) if file.exists() else None
             told = device.describe(RUNTIMES[format])
-            source = DeviceRows(device, format, target.threads, blocked=own_layouts(told, format))
+            blocked, pace_us = own_layouts(told, format), pace_of(known.head.conditions) if known else 0.0
+            source = DeviceRows(device, format, target.threads, blocked=blocked)
             tell(f"{RUNTIMES[format]}: measuring operations on {device.address}, kept in {file}")
             head = head_of(target, told, format)
-            tell(f"{RUNTIMES[format]}: what operations cost more inside networks, before and after all others")
-            blocked, pace_us = own_layouts(told, format), pace_of(known.head.conditions) if known else 0.0
+            tell(f"{RUNTIMES[format]}: what operations cost more inside networks")
             inside = Inside(device, format, target.threads, numbers, blocked=blocked, pace_us=pace_us)
             far = inside.measure(BEFORE, BEFORE)
             built = build(
@@ -83,6 +83,7 @@ def build_tables(
             )
             table = _banded(built.table)
             save_table(file, table)
+            tell(f"{RUNTIMES[format]}: once more what operations cost more inside networks")
             conditions = {**table.head.conditions, **inside.measure(LEAST - BEFORE, MOST - BEFORE).conditions()}
             table = replace(table, head=replace(table.head, conditions=conditions))
             save_table(file, table)

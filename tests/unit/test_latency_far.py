@@ -138,16 +138,17 @@ def test_references_are_of_each_size(numbers: str) -> None:
 
 def test_only_a_large_network_s_price_has_it() -> None:
     torch.manual_seed(0)
-    far = Far({"int8": (0.0, 0.05, 0.1, 0.2, 0.0, 0.0, 0.0)}).conditions()
-    head = Head("here", "litert", "1", "core", 1, "measured", "here", "2026-01-01", 0.1, "a test", conditions=far)
+    costs = {"int8": (0.0, 0.05, 0.1, 0.2, 0.0, 0.0, 0.0)}
 
-    def price(layers: int) -> float:
+    def price(layers: int, inside: float = 0.0) -> float:
+        conditions = Far(costs, {"int8": inside}).conditions()
+        head = Head("here", "litert", "1", "core", 1, "measured", "here", "2026-01-01", 0.1, "a test", conditions=conditions)
         graph = capture(nn.Sequential(*(nn.Conv2d(128, 128, 3, padding=1) for _ in range(layers))).eval(), (128, 7, 7))
         data = tflite_bytes(quantize(graph, dict.fromkeys(graph.shapes, (-4.0, 4.0))))
         rows = {c.operation: Row(c.operation, 100.0) for c in cut_operators(data, "tflite")}
         return file_price(data, "tflite", Pricer(Table(head, rows))).times.sum_us
 
     kb = 9 * 128 * 128 / 1e3
-    assert price(2) == pytest.approx(200.0)
+    assert price(2) == pytest.approx(200.0) and price(2, inside=0.04) == pytest.approx(208.0)
     assert 900.0 < price(9) < 900.0 + 9 * 0.1 * kb
     assert price(300) == pytest.approx(30000.0 + 300 * 0.2 * kb)
