@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from edgelr.export.written import Format
 LITERT_AGREEMENT = 0.995  # what a ResNet-20 must keep on CIFAR-10; three 20- to 53-layer networks kept 1.0 of 100 random inputs each
 LITERT_SQNR_DB = 20.0  # the same three kept 46 dB or more; the quantised networks themselves keep 37 to 44 dB of the float ones
 UNDECIDED_STEPS = 2  # a class this few steps below the reference's best may win: each of both values may be one step off
+_NOISE = 2.0  # standard deviations of the difference of two values, where rounding spread farther than a step: recurrent nets, float outputs
+_MEDIAN_TO_DEVIATION = 1.4826  # of normal noise
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,9 @@ class Agreement:
     """How alike two sets of outputs are, over ``samples`` samples.
 
     ``top1_agreement``: share of decisions (largest value over axis 1) that are the same. ``clear_agreement``: the same, but a decision
-    between values at most ``UNDECIDED_STEPS`` steps apart in the reference counts as the same. ``equal_fraction``: share of values
-    that are equal. ``max_lsb``: largest difference in steps of the output's grid. ``sqnr_db``: the reference's power over the
-    difference's, inf where they are equal.
+    between values at most ``UNDECIDED_STEPS`` steps apart in the reference, or twice what both typically differ by, counts as the same.
+    ``equal_fraction``: share of values that are equal. ``max_lsb``: largest difference in steps of the output's grid. ``sqnr_db``: the
+    reference's power over the difference's, inf where they are equal.
     """
 
     samples: int
@@ -49,9 +51,12 @@ def compare(reference: NDArray[Any], got: NDArray[Any], step: float) -> Agreemen
     ours, theirs = a.argmax(1)[:, None], b.argmax(1)[:, None]
     behind = np.take_along_axis(a, ours, 1) - np.take_along_axis(a, theirs, 1)
     difference = np.abs(a - b)
+    # The median: one class that is wrong, or a few samples, don't make the others' decisions undecided.
+    typical = _MEDIAN_TO_DEVIATION * float(np.median(difference)) * sqrt(2.0)
+    undecided = max((UNDECIDED_STEPS + 1e-3) * step, _NOISE * typical)
     noise, power = float(np.square(difference).sum()), float(np.square(a).sum())
     sqnr = inf if noise == 0 else -inf if power == 0 else 10 * float(np.log10(power / noise))
-    return Agreement(len(a), float((ours == theirs).mean()), float((behind <= (UNDECIDED_STEPS + 1e-3) * step).mean()),
+    return Agreement(len(a), float((ours == theirs).mean()), float((behind <= undecided).mean()),
                      float((difference == 0).mean()), round(float(difference.max()) / step, 3), sqnr)
 
 
