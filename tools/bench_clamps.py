@@ -14,7 +14,7 @@ from bench_table import parser, publish, table, tell
 
 from edgelr.devices import Device
 from edgelr.devices.attach import open_transport
-from edgelr.latency.alone import times_alone
+from edgelr.latency.alone import alone_at, times_alone
 from edgelr.latency.grid_weighted import convolution
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.operation import Operation
@@ -45,8 +45,8 @@ def main() -> None:
             us: dict[str, list[float]] = {name: [] for name in every}
             for _ in range(1 if a.quick else ROUNDS):
                 files = ((name, sample(o, format, blocked=blocked)) for name, o in every.items())
-                for name, told in times_alone(device, every, files, format, 1):
-                    us[name].append(told.us)
+                for name, times in times_alone(device, every, files, format, 1):
+                    us[name].append(alone_at(times).us)
             for i, operation in enumerate(plain):
                 none, relu, relu6 = (median(us[f"{i} {kind}"]) for kind in ACTIVATIONS)
                 each = f"{(relu6 - none) / prod(operation.output) * 1e3:+.3f}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -43,8 +43,9 @@ from edgelr.latency.operation import Operation
 from edgelr.latency.pace import Paced, is_calm, middle, pace_of, paced, told_pace, undisturbed, whole_us
 from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import DeviceRows
-from edgelr.latency.table import Row, Table
+from edgelr.latency.table import Table
 from edgelr.latency.table_file import dumps, loads
+from edgelr.latency.turns import Turns
 from edgelr.latency.verifying import sure, verify
 from edgelr.latency.wanted import general_operations
 from edgelr.models.survey import survey
@@ -59,8 +60,8 @@ from edgelr.vocabulary import Choice, Format, Layer, Numbers, Plan
 SHARES = (1.0, 0.5, 0.25)
 NUMBERS: tuple[Numbers, ...] = ("int8", "float")
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
-EVERY_S = 180.0  # between two turns of the networks
-LEAST = 5  # turns
+EVERY_S = 120.0  # between two turns of the networks
+LEAST = 8  # turns
 FEW_ROUNDS = 5  # of a process at the table's pace, for it to be told by them
 FEW = 2_000  # parameters below which a layer stays dense
 UNSEEN = ("SqueezeNet, 128", "EfficientNet-Lite0, 128", "GRU, 2 x 96")
@@ -115,23 +116,6 @@ def graph_of(net: Net, share: float) -> Graph:
     return inspect("network", model, net.shape).graph
 
 
-class Turns:
-    """A table's rows as they are measured, and every ``EVERY_S`` seconds of them what ``then`` does."""
-
-    def __init__(self, source: DeviceRows, then: Callable[[], None]) -> None:
-        self._source, self._then, self._since = source, then, time.perf_counter()
-
-    @property
-    def call_us(self) -> float:
-        return self._source.call_us
-
-    def rows(self, operations: Iterable[Operation]) -> Iterator[Row]:
-        yield from self._source.rows(operations)
-        if time.perf_counter() - self._since > EVERY_S:
-            self._then()
-            self._since = time.perf_counter()
-
-
 @dataclass(frozen=True)
 class Measured:
     """This machine's table of the general grid, of a runtime; each file in each of its processes meanwhile, and the networks that tell what
@@ -180,11 +164,12 @@ def measured(device: Device, told: Described, format: Format, files: Mapping[str
         tell(f"{RUNTIMES[format]}: networks measured {len(seen[name])} times, {(time.perf_counter() - start) / 60:.0f} minutes")
 
     networks()
-    pace_us = undisturbed([middle(rounds).pace_us for each in seen.values() for rounds in each] + [us for r in every for us in r.paces_us])
+    paces_us = [one.pace_us for each in seen.values() for rounds in each for one in rounds]
+    pace_us = undisturbed(paces_us + [us for references in every for us in references.paces_us])
     wanted = general_operations(format, (*NUMBERS, "dynamic"), blocked=blocked)
     head = head_of(target, told, format)
     head = replace(head, conditions={**head.conditions, **told_pace(pace_us)})
-    source = Turns(DeviceRows(device, format, target.threads, blocked=blocked), networks)
+    source = Turns(DeviceRows(device, format, target.threads, blocked=blocked, pace_us=pace_us), networks, EVERY_S)
     done = build(head, wanted[::40] if quick else wanted, source, tell=lambda text: tell(f"{RUNTIMES[format]}: {text}"))
     while not quick and min(map(len, seen.values())) < LEAST:
         networks()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from edgelr.devices import Device
 from edgelr.devices.attach import open_transport
-from edgelr.latency.alone import times_alone
+from edgelr.latency.alone import alone_at, times_alone
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.far import far_from, network_bytes
 from edgelr.latency.machine import RUNTIMES
@@ -84,7 +84,7 @@ def measured(device: Device, files: Mapping[str, bytes], format: Format, numbers
     rows: dict[str, list[float]] = {key: [] for key in operations}
     for _ in range(1 if quick else ROUNDS):
         singles = ((number[key], cut.data) for key, cut in alone.items())
-        told = dict(times_alone(device, operations, singles, format, 1))
+        told = {name: alone_at(times) for name, times in times_alone(device, operations, singles, format, 1)}
         call = median(each.call_us / each.pace_us for each in told.values())
         for key, each in told.items():
             rows[key].append(each.us / each.pace_us)

@@ -17,11 +17,12 @@ from edgelr.errors import BadInputError, DeviceError, MeasurementError
 class RowTimes(Spread):
     """Microseconds of a call of a single-operation file, the cost of a call included. ``flags``: what the sensors say against them.
 
-    ``gauges_us``: the median of each gauge's calls between this file's, by name.
+    ``calls_us``: each call; ``gauges_us``: the call of each gauge, by name, that came before each of these.
     """
 
     flags: tuple[str, ...] = ()
-    gauges_us: Mapping[str, float] = field(default_factory=dict)
+    calls_us: tuple[float, ...] = ()
+    gauges_us: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class Rows:
             raise MeasurementError(f"The times of '{shown(name)}' can't be trusted.", "the device's clock doesn't move while it runs.")
         flags = sensed(self._probes[max(0, self._begun[0] - 1) :])
         self._begun.append(len(self._probes))
-        gauges_us = answer.times("gauges_us", shown(name))
-        if len(gauges_us) != len(self._gauges):
-            raise DeviceError("What the device answered can't be read.", f"it told of {len(gauges_us)} gauges.")
+        gauges_us = answer.turns("gauges_us", shown(name))
+        if [len(each) for each in gauges_us] != [len(times)] * len(self._gauges):
+            raise DeviceError("What the device answered can't be read.", f"it told of {len(gauges_us)} gauges, or of other calls of them.")
         gauges = dict(zip(self._gauges, gauges_us, strict=True))
-        return name, RowTimes(s.median, s.p10, s.p90, s.low, s.high, s.n, flags, gauges), s.n
+        return name, RowTimes(s.median, s.p10, s.p90, s.low, s.high, s.n, flags, times, gauges), s.n

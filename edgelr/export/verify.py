@@ -14,7 +14,7 @@ from edgelr.export.written import Format
 LITERT_AGREEMENT = 0.995  # what a ResNet-20 must keep on CIFAR-10; three 20- to 53-layer networks kept 1.0 of 100 random inputs each
 LITERT_SQNR_DB = 20.0  # the same three kept 46 dB or more; the quantised networks themselves keep 37 to 44 dB of the float ones
 UNDECIDED_STEPS = 2  # a class this few steps below the reference's best may win: each of both values may be one step off
-_NOISE = 2.0  # standard deviations of the difference of two values, where rounding spread farther than a step: recurrent nets, float outputs
+_NOISE = 2.0  # standard deviations of two values' difference, where rounding spreads farther than a step: recurrent nets, float outputs
 _MEDIAN_TO_DEVIATION = 1.4826  # of normal noise
 
 

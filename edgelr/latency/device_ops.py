@@ -4,7 +4,7 @@ from __future__ import annotations
 from statistics import median
 
 from edgelr.devices import Device
-from edgelr.latency.alone import times_alone
+from edgelr.latency.alone import alone_at, times_alone
 from edgelr.latency.cut import Cut, cut_operators
 from edgelr.latency.op_times import OpTimes
 from edgelr.latency.ort_ops import by_node
@@ -37,6 +37,6 @@ def _rows(device: Device, cuts: list[Cut], format: Format, threads: int) -> list
     files = ((name, alone[name].data) for name in number.values())
     known: dict[str, float] = {}
     operations = {name: cut.operation for name, cut in alone.items()}
-    for name, told in times_alone(device, operations, files, format, threads, refused=lambda name, why: known.update({name: 0.0})):
-        known[name] = told.us
+    for name, times in times_alone(device, operations, files, format, threads, refused=lambda name, why: known.update({name: 0.0})):
+        known[name] = alone_at(times).us
     return [known[number[cut.key]] for cut in cuts]

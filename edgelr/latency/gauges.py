@@ -7,18 +7,19 @@ from typing import Any
 from edgelr.latency.litert_file import pack
 from edgelr.vocabulary import Format
 
-CHAIN = 33
+ONE, CHAIN = "one", "chain"  # the gauges' names
+CHAINED = 33
 
 
 def gauge_files(format: Format) -> dict[str, bytes]:
-    """``one``: a file of one tiny int8 operation; ``chain``: one of ``CHAIN`` of them in a row."""
+    """``one``: a file of one tiny int8 operation; ``chain``: one of ``CHAINED`` of them in a row."""
     make = _tflite if format == "tflite" else _onnx
-    return {"one": make(1), "chain": make(CHAIN)}
+    return {ONE: make(1), CHAIN: make(CHAINED)}
 
 
 def call_us(us: Mapping[str, float]) -> float:
     """The microseconds of a call without its operations, from those of both gauges."""
-    return max(us["one"] - _each_us(us), 0.0)
+    return max(us[ONE] - _each_us(us), 0.0)
 
 
 def own_us(us: float, gauges_us: Mapping[str, float]) -> float:
@@ -31,7 +32,7 @@ def own_us(us: float, gauges_us: Mapping[str, float]) -> float:
 
 
 def _each_us(us: Mapping[str, float]) -> float:
-    return (us["chain"] - us["one"]) / (CHAIN - 1)
+    return (us[CHAIN] - us[ONE]) / (CHAINED - 1)
 
 
 def _tflite(count: int) -> bytes:

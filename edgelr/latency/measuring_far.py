@@ -4,12 +4,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from edgelr.devices import Device
-from edgelr.latency.alone import times_alone
+from edgelr.devices import Device, RowTimes
+from edgelr.latency.alone import alone_at, times_alone
 from edgelr.latency.cut import cut_operators
 from edgelr.latency.far import Far, Reference, far_from
 from edgelr.latency.operation import Operation
-from edgelr.latency.pace import Paced, is_calm, middle, paced, undisturbed, whole_us
+from edgelr.latency.pace import PACE, Paced, is_calm, paced, undisturbed, whole_us
 from edgelr.latency.reference_nets import reference_files
 from edgelr.latency.table import Row
 from edgelr.latency.visits import mean_row
@@ -52,7 +52,7 @@ class References:
     """The reference networks of one number format, measured on a device as often as ``measure`` is called, in a process each time.
 
     What is looked for is a tenth of a network's time, and processes differ by more where a device is busy: each network and each of its
-    operations, timed as a row is, is told at one pace. ``paces_us``: the paces meanwhile.
+    operations, timed as a row is, is told at one pace. ``paces_us``: the pace at each call.
     """
 
     def __init__(self, device: Device, format: Format, threads: int, numbers: Numbers, *, blocked: bool = False) -> None:
@@ -63,30 +63,34 @@ class References:
         self._cuts = {name: list(cut_operators(data, format, blocked=blocked)) for name, data in self._files.items()}
         self._alone = {cut.key: cut for each in self._cuts.values() for cut in each}
         self._wholes: dict[str, list[Paced]] = defaultdict(list)
-        self._rows: dict[Operation, list[Row]] = defaultdict(list)
-        self._calls: list[Paced] = []
+        self._rows: dict[Operation, list[RowTimes]] = defaultdict(list)
 
     def measure(self, calm_at_us: float = 0.0) -> None:
         """Once more: all operations, then each network by itself; of a pace only what wasn't measured at it often enough yet."""
         operations = {str(i): cut.operation for i, cut in enumerate(self._alone.values())}
-        if calm_at_us == 0 or not all(any(is_calm(row, calm_at_us) for row in self._rows[o]) for o in operations.values()):
+        if calm_at_us == 0 or not all(any(is_calm(row, calm_at_us) for row in self._told(o, calm_at_us)) for o in operations.values()):
             singles = ((str(i), cut.data) for i, cut in enumerate(self._alone.values()))
-            for name, each in times_alone(self._device, operations, singles, self._format, self._threads):
-                self._rows[operations[name]].append(Row(operations[name], each.us, 0.0, each.calls.n, each.pace_us))
-                self._calls.append(Paced(each.call_us, each.pace_us))
-                self.paces_us.append(each.pace_us)
+            for name, times in times_alone(self._device, operations, singles, self._format, self._threads):
+                self._rows[operations[name]].append(times)
+                self.paces_us += times.gauges_us[PACE]
         for name, data in self._files.items():
             if calm_at_us > 0 and sum(is_calm(visit, calm_at_us) for visit in self._wholes[name]) >= _CALM_ROUNDS:
                 continue
             rounds = paced(self._device, data, self._format, self._threads, rounds=20, min_seconds=0.3)
             self._wholes[name] += rounds
-            self.paces_us.append(middle(rounds).pace_us)
+            self.paces_us += [one.pace_us for one in rounds]
 
     def told(self, pace_us: float) -> list[Reference]:
         """Each network and its operations as measured at a pace."""
-        call_us, told = whole_us(self._calls, pace_us), []
+        calls = [
+            Paced(alone.call_us, alone.pace_us) for rows in self._rows.values() for times in rows for alone in [alone_at(times, pace_us)]
+        ]
+        call_us, told = whole_us(calls, pace_us), []
         for name, cuts in self._cuts.items():
             whole, operations = whole_us(self._wholes[name], pace_us) - call_us, tuple(c.operation for c in cuts)
-            alone = sum(mean_row(self._rows[operation], pace_us).us for operation in operations)
+            alone = sum(mean_row(self._told(operation, pace_us), pace_us).us for operation in operations)
             told.append(Reference(whole, alone / whole, operations))
         return told
+
+    def _told(self, operation: Operation, pace_us: float) -> list[Row]:
+        return [alone_at(times, pace_us).row(operation) for times in self._rows[operation]]

@@ -20,10 +20,10 @@ def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:
     """Networks of 1, 4, 16 and 38 MB of weights in layers of 0.15 to 9 MB, of 16 and 42 MB in matrix-vector products, and one of large
     values.
 
-    They compute little for each weight, so that what weights cost is a good part of their time, and take a few ms: a busy device leaves
-    longer ones no calm call.
+    They compute little for each weight and value, so that what these cost is a good part of their time, and take a few ms: a busy device
+    leaves longer ones no calm call.
     """
-    c, few, side = (256, 4, 52) if numbers == "int8" else (128, 7, 38)
+    c, few, side = (256, 4, 108) if numbers == "int8" else (128, 7, 54)
     nets: dict[str, tuple[list[nn.Module], tuple[int, ...]]] = {
         "small": (_squares(7, c // 2), (c // 2, few, few)),
         "middle": (_squares(7, c), (c, few, few)),
@@ -34,7 +34,7 @@ def reference_files(format: Format, numbers: Numbers) -> dict[str, bytes]:
         "vast": (_squares(4, 4 * c), (4 * c, 4, 4)),
         "lines": (_points(16, 4 * c), (4 * c, 1, 1)),
         "long lines": (_points(10, 8 * c), (8 * c, 1, 1)),
-        "tall": ([layer for _ in range(2) for layer in _bottleneck(c // 4, 3 * c // 2)], (c // 4, side, side)),
+        "tall": ([layer for _ in range(2) for layer in _bottleneck(16, 96)], (16, side, side)),
     }
     return {name: _written(nn.Sequential(*layers), shape, format, numbers) for name, (layers, shape) in nets.items()}
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from edgelr.devices import Device
 from edgelr.errors import UnsupportedError
-from edgelr.latency.alone import times_alone
+from edgelr.latency.alone import alone_at, times_alone
 from edgelr.latency.operation import Operation
 from edgelr.latency.operation_bytes import held_bytes
 from edgelr.latency.samples import sample
@@ -28,11 +28,12 @@ class RowSource(Protocol):
 class DeviceRows:
     """Rows measured on ``device``. ``left_out`` says of each operation without a row why: no file of it, refused, not to be trusted.
 
-    ``blocked``: the device takes ``.onnx`` files with ONNX Runtime's float layouts for x86-64.
+    ``blocked``: the device takes ``.onnx`` files with ONNX Runtime's float layouts for x86-64. ``pace_us``: rows are told by the calls
+    that found the device at that pace, where there were enough.
     """
 
-    def __init__(self, device: Device, format: Format, threads: int, *, blocked: bool = False) -> None:
-        self._device, self._format, self._threads, self._blocked = device, format, threads, blocked
+    def __init__(self, device: Device, format: Format, threads: int, *, blocked: bool = False, pace_us: float = 0.0) -> None:
+        self._device, self._format, self._threads, self._blocked, self._pace_us = device, format, threads, blocked, pace_us
         self._calls: list[float] = []
         self.left_out: dict[Operation, str] = {}
 
@@ -47,14 +48,13 @@ class DeviceRows:
             self._device, named, self._files(named), self._format, self._threads,
             refused=lambda name, why: self._leave_out(named.get(name), why),
         )  # fmt: skip
-        for name, alone in told:
-            spread, us = alone.calls, alone.us
-            if spread.flags:
-                self._leave_out(named[name], "; ".join(spread.flags))
+        for name, times in told:
+            if times.flags:
+                self._leave_out(named[name], "; ".join(times.flags))
                 continue
+            alone = alone_at(times, self._pace_us)
             self._calls.append(alone.call_us)
-            half_width = min((spread.high - spread.low) / 2 / us, 10.0) if us > 0 else 0.0
-            yield Row(named[name], us, half_width, spread.n, alone.pace_us)
+            yield alone.row(named[name])
 
     def _files(self, named: dict[str, Operation]) -> Iterator[tuple[str, bytes]]:
         for name, operation in named.items():

@@ -268,8 +268,8 @@ def test_a_row_has_gauges_that_were_called_as_it_was() -> None:
     files = [(name, File(name, log)) for name in "ab"]
     limits = {"least": 6, "most": 6, "window": 2, "min_seconds": 0.0}
     rows = {row.name: row for row in ring(files, Watch(1), gauges=[("gauge", File("gauge", log))], near={"a"}, **limits)}
-    assert rows["a"].us == [0.5] * 6 and rows["a"].gauges_us == [0.5]
-    assert rows["b"].us == [1.0] * 6 and rows["b"].gauges_us == [1.0]
+    assert rows["a"].us == [0.5] * 6 and rows["a"].gauges_us == [[0.5] * 6]
+    assert rows["b"].us == [1.0] * 6 and rows["b"].gauges_us == [[1.0] * 6]
 
 
 def test_a_gauge_that_is_near_is_called_so_for_all_rows() -> None:

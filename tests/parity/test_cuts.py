@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.latency.cut import cut_operators
-from edgelr.latency.gauges import CHAIN, gauge_files
+from edgelr.latency.gauges import CHAINED, gauge_files
 from edgelr.vocabulary import Format
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -81,7 +81,7 @@ def test_cuts_of_a_tflite_run_one_after_the_other_are_the_network() -> None:
 def test_gauges_are_one_operation_and_a_chain_of_them(format: Format) -> None:
     found = {name: [c.key for c in cut_operators(data, format)] for name, data in gauge_files(format).items()}
     assert len(found["one"]) == 1
-    assert len(found["chain"]) == CHAIN
+    assert len(found["chain"]) == CHAINED
     assert len(set(found["chain"])) == 1
 
 

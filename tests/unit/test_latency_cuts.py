@@ -14,7 +14,7 @@ from edgelr.devices import open_session
 from edgelr.errors import BadInputError
 from edgelr.export import onnx_bytes, tflite_bytes
 from edgelr.latency.cut import Cut, cut_operators
-from edgelr.latency.gauges import CHAIN, own_us
+from edgelr.latency.gauges import CHAINED, own_us
 from edgelr.latency.operation import Operation
 from edgelr.vocabulary import Format
 
@@ -126,7 +126,7 @@ def test_functions_that_others_read_as_well_are_operations_of_their_own() -> Non
 
 
 def test_an_operation_takes_what_its_file_does_without_the_call_and_never_less_than_a_tiny_one() -> None:
-    calls = {"one": 2.5, "chain": 2.5 + 0.25 * (CHAIN - 1)}
+    calls = {"one": 2.5, "chain": 2.5 + 0.25 * (CHAINED - 1)}
     assert own_us(12.25, calls) == pytest.approx(10.0)
     assert own_us(2.3, calls) == own_us(1.0, calls) == pytest.approx(0.25)
     assert own_us(3.0, {"one": 2.5, "chain": 2.4}) == pytest.approx(0.5, abs=0.01)  # noise makes no time negative

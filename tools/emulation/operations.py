@@ -10,7 +10,7 @@ from rates import Vector, features
 
 from edgelr.errors import UnsupportedError
 from edgelr.latency.families import Family, family_of, work_of
-from edgelr.latency.gauges import CHAIN, gauge_files
+from edgelr.latency.gauges import CHAINED, gauge_files
 from edgelr.latency.grid import grid
 from edgelr.latency.operation import Operation
 from edgelr.latency.samples import sample
@@ -73,7 +73,7 @@ def call_events(format: Format, core: str, environments: Path, kept: Path) -> Ve
     """What a call costs beyond its operations: one tiny operation against a chain of them."""
     files = gauge_files(format)
     one, chain = (features(e) for e in events([(n, files[n]) for n in ("one", "chain")], core, RUNTIME[format], environments, kept))
-    return (one - (chain - one) / (CHAIN - 1)).clip(min=0.0)
+    return (one - (chain - one) / (CHAINED - 1)).clip(min=0.0)
 
 
 def _files(operations: Sequence[Operation], format: Format, tell: Callable[[str], None]) -> Iterator[tuple[Operation, bytes]]:

@@ -117,7 +117,7 @@ class Job:
         near = frozenset(self.job.get("near", []))
         for row in ring(files, self.watch, gauges=gauges, near=near, turned=self.beat, **limits):
             self.beat(1.0)
-            self.say("row", name=row.name, us=[round(us, 3) for us in row.us], gauges_us=row.gauges_us)
+            self.say("row", name=row.name, us=_rounded(row.us), gauges_us=[_rounded(us) for us in row.gauges_us])
 
     def kernels(self) -> None:
         from .runtimes import kernel_times
@@ -147,6 +147,10 @@ class Job:
                 np.save(stream, np.ascontiguousarray(value), allow_pickle=False)
                 Path(f"{self.job['outputs']}{i}.npy").write_bytes(stream.getvalue())
                 self.say("output", index=i, sha256=hashlib.sha256(stream.getvalue()).hexdigest())
+
+
+def _rounded(us: list[float]) -> list[float]:
+    return [round(one, 3) for one in us]
 
 
 def main(path: str) -> None:

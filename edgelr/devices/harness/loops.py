@@ -73,7 +73,7 @@ class Row:
     def __init__(self, name: str, session: Any, skip: int) -> None:
         self.name, self.session, self._skip = name, session, skip
         self.us: list[float] = []
-        self.gauges_us: list[float] = []
+        self.gauges_us: list[list[float]] = []
         self.done = False
         self.turn, self._begun = 0, 0.0
 
@@ -111,8 +111,8 @@ def ring(
     is then seen, not taken for the file's own), and has ``least`` calls and knows its median to 2 % (95 %), or ``most`` calls; the next
     ones take its place. The first ones begin to count one after the other, so that files leave one by one all along, and a lost link
     loses little. ``gauges`` are called in every turn, as ``near`` files are and as others are (one that is ``near`` itself always so); a
-    row has the medians of those that were called as it was, over its own turns, so that the cost of a call can be taken off as it was at
-    that time, and the pace of the device is known. ``turned`` is called after each turn.
+    row has the times of those that were called as it was, turn by turn as its own, so that the cost of a call can be taken off as it was
+    at that time, and the pace of the device is known at each call. ``turned`` is called after each turn.
     """
     waiting, loaded, step, turn = iter(files), list[Row](), -(-least // window), 0
     history: dict[tuple[str, bool], list[float]] = {(n, warm): [] for n, _ in gauges for warm in (False, True) if warm or n not in near}
@@ -146,7 +146,7 @@ def ring(
         turned()
         for row in [r for r in loaded if not r.done and r.knows(least, most, min_seconds)]:
             row.done = True
-            row.gauges_us = [median(history[name, row.name in near or name in near][row.turn :]) for name, _ in gauges]
+            row.gauges_us = [history[name, row.name in near or name in near][row.turn :] for name, _ in gauges]
             yield row
 
 
