@@ -1,6 +1,7 @@
 """What operations cost more inside networks than alone on a device: how far their weights and values come from there."""
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -15,31 +16,42 @@ from edgelr.latency.table import Row
 from edgelr.latency.visits import mean_row
 from edgelr.vocabulary import Format, Numbers
 
-BEFORE, LEAST, MOST = 2, 4, 7  # processes: before the rows, and with those after them
+BEFORE, LEAST, MOST = 2, 4, 7  # processes: before the rows; in all; and of what wasn't calm by then
 _CALM_ROUNDS = 20  # rounds of each network at the table's pace
 
 
 class Inside:
-    """What operations cost more inside networks on a device, in all number formats of a table: measured before its rows and after them.
+    """What operations cost more inside networks on a device, in all number formats of a table: measured before its rows, between them and
+    after them.
 
     Caches that others use too hold more at one time than at another: what is measured within minutes tells of these alone. At a pace of
-    ``pace_us``, or without one at that of the device undisturbed, as the first measurements saw it.
+    ``pace_us``, or without one at that of the device undisturbed, as the first measurements saw it. ``seconds``: what the last took.
     """
 
     def __init__(
         self, device: Device, format: Format, threads: int, numbers: Iterable[Numbers], *, blocked: bool = False, pace_us: float = 0.0
     ) -> None:
-        self.pace_us = pace_us
+        self.pace_us, self.seconds = pace_us, 0.0
         self._every = [References(device, format, threads, n, blocked=blocked) for n in numbers if n != "dynamic"]
+        self._processes = 0
+
+    def again(self) -> None:
+        """Once more all of it: about 10 s for each number format on a busy x86-64 machine. Raises what the device's ``measure`` and
+        ``rows`` raise.
+        """
+        start = time.monotonic()
+        for references in self._every:
+            references.measure()
+        self._processes, self.seconds = self._processes + 1, time.monotonic() - start
 
     def measure(self, least: int, most: int) -> Far:
-        """In so many processes more, until each network was calm often enough: about 10 s for each number format and process on a busy
-        x86-64 machine. Gives what all of them tell. Raises what the device's ``measure`` and ``rows`` raise.
-        """
-        for process in range(most):
-            for references in self._every:
-                references.measure(0.0 if process < least else self.pace_us or pace_seen(self._every))
+        """Until it was measured in ``least`` processes, and in up to ``most`` what wasn't calm often enough. Gives what all of them tell."""
+        while self._processes < least:
+            self.again()
         self.pace_us = self.pace_us or pace_seen(self._every)
+        for _ in range(self._processes, most):
+            for references in self._every:
+                references.measure(self.pace_us)
         return far_from({references.numbers: references.told(self.pace_us) for references in self._every})
 
 

@@ -22,6 +22,7 @@ from edgelr.latency.pricer import Pricer
 from edgelr.latency.row_source import DeviceRows
 from edgelr.latency.store import load_table, own_file, save_table
 from edgelr.latency.table import Head, Table
+from edgelr.latency.turns import Turns
 from edgelr.latency.verifying import sure, verify
 from edgelr.latency.wanted import general_operations, operations_of_network
 from edgelr.pipeline.files import draft
@@ -35,6 +36,7 @@ from edgelr.vocabulary import Format, Numbers
 # them. At one pace it is 0.06 and 0.10 (docs/benchmarks/predicted.md), with references measured over half an hour, which building doesn't
 # do; on a calm machine 0.06 and 0.07 (predicted-calm.md).
 IN_NETWORK = {"litert": 0.11, "onnxruntime": 0.17}
+EVERY_S, SHARE = 120.0, 0.2  # seconds of rows until networks are measured again, or, where those take long, their share of that
 AGAIN = 30  # rows that are measured again at the end of building
 ENOUGH = 8  # rows of a family, for what is predicted when one is left out to say anything
 
@@ -66,16 +68,16 @@ def build_tables(
             known = load_table(file) if file.exists() else None
             told = device.describe(RUNTIMES[format])
             blocked, pace_us = own_layouts(told, format), pace_of(known.head.conditions) if known else 0.0
-            source = DeviceRows(device, format, target.threads, blocked=blocked)
             tell(f"{RUNTIMES[format]}: measuring operations on {device.address}, kept in {file}")
             head = head_of(target, told, format)
             tell(f"{RUNTIMES[format]}: what operations cost more inside networks")
             inside = Inside(device, format, target.threads, numbers, blocked=blocked, pace_us=pace_us)
             far = inside.measure(BEFORE, BEFORE)
+            source = DeviceRows(device, format, target.threads, blocked=blocked, pace_us=inside.pace_us)
             built = build(
                 replace(head, conditions={**head.conditions, **far.conditions(), **told_pace(inside.pace_us)}),
                 _wanted(settings, format, numbers, step, blocked),
-                source,
+                Turns(source, inside.again, max(EVERY_S, inside.seconds / SHARE)),
                 known=known,
                 minutes=minutes / len(formats),
                 save=lambda table, file=file: save_table(file, table),  # type: ignore[misc]
@@ -84,7 +86,7 @@ def build_tables(
             table = _banded(built.table)
             save_table(file, table)
             tell(f"{RUNTIMES[format]}: once more what operations cost more inside networks")
-            conditions = {**table.head.conditions, **inside.measure(LEAST - BEFORE, MOST - BEFORE).conditions()}
+            conditions = {**table.head.conditions, **inside.measure(LEAST, MOST).conditions()}
             table = replace(table, head=replace(table.head, conditions=conditions))
             save_table(file, table)
             tell(f"{RUNTIMES[format]}: measuring {min(AGAIN, len(table.rows))} of the rows again")
