@@ -19,7 +19,7 @@ from bench_predicted import NUMBERS, Net, graph_of, nets
 from bench_table import parser, publish, table, tell
 from torch import Tensor, nn
 
-from edgelr.devices import Device
+from edgelr.devices import Device, RowTimes
 from edgelr.devices.attach import open_transport
 from edgelr.latency.alone import alone_at, times_alone
 from edgelr.latency.cut import cut_operators
@@ -27,7 +27,7 @@ from edgelr.latency.far import far_from, network_bytes
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.measuring_far import MOST, References, pace_seen
 from edgelr.latency.operation_bytes import held_bytes
-from edgelr.latency.pace import middle, paced
+from edgelr.latency.pace import Paced, at_pace, paced, whole_us
 from edgelr.pipeline.files import draft
 from edgelr.pipeline.precision import Form, Precision
 from edgelr.pipeline.table_devices import own_layouts
@@ -79,28 +79,28 @@ def measured(device: Device, files: Mapping[str, bytes], format: Format, numbers
     number = {key: str(i) for i, key in enumerate(alone)}
     operations = {number[key]: cut.operation for key, cut in alone.items()}
     references = References(device, format, 1, numbers, blocked=blocked)
-    wholes: dict[str, list[float]] = {name: [] for name in files}  # as a share of the pace meanwhile
-    sums: dict[str, list[float]] = {name: [] for name in files}
-    rows: dict[str, list[float]] = {key: [] for key in operations}
+    wholes: dict[str, list[tuple[Paced, ...]]] = {name: [] for name in files}
+    rows: dict[str, list[RowTimes]] = {key: [] for key in operations}
     for _ in range(1 if quick else ROUNDS):
         singles = ((number[key], cut.data) for key, cut in alone.items())
-        told = {name: alone_at(times) for name, times in times_alone(device, operations, singles, format, 1)}
-        call = median(each.call_us / each.pace_us for each in told.values())
-        for key, each in told.items():
-            rows[key].append(each.us / each.pace_us)
-        for name, cut in cuts.items():
-            whole = middle(paced(device, files[name], format, 1, rounds=3 if quick else 30, min_seconds=0.5))
-            wholes[name].append(whole.us / whole.pace_us)
-            sums[name].append(sum(rows[number[c.key, c.operation]][-1] for c in cut) + call)
+        for key, times in times_alone(device, operations, singles, format, 1):
+            rows[key].append(times)
+        for name, data in files.items():
+            wholes[name].append(paced(device, data, format, 1, rounds=3 if quick else 30, min_seconds=0.5))
         references.measure()
     for _ in range(0 if quick else MOST - ROUNDS):
         references.measure(pace_seen([references]))
-    us = pace_seen([references])
-    far, found = far_from({numbers: references.told(us)}), {}
+    pace_us = pace_seen([references])
+    far, found = far_from({numbers: references.told(pace_us)}), {}
+    single = {key: [alone_at(times, pace_us) for times in each] for key, each in rows.items()}
+    us = {key: [at_pace(one.row(operations[key]), pace_us).us for one in each] for key, each in single.items()}
+    call_us = whole_us([Paced(one.call_us, one.pace_us) for each in single.values() for one in each], pace_us)
     for name, cut in cuts.items():
         size = network_bytes(c.operation for c in cut)
-        more = sum(far.us(c.operation, us * median(rows[number[c.key, c.operation]]), size) for c in cut)
-        found[name] = Sums([us * w for w in wholes[name]], [us * s for s in sums[name]], size, more)
+        here = [(c.operation, us[number[c.key, c.operation]]) for c in cut]
+        more = sum(far.us(operation, median(each), size) for operation, each in here)
+        sums = [call_us + sum(each[i] for _, each in here) for i in range(len(wholes[name]))]
+        found[name] = Sums([whole_us(rounds, pace_us) for rounds in wholes[name]], sums, size, more)
     return found
 
 

@@ -45,7 +45,7 @@ class Inside:
         self._processes, self.seconds = self._processes + 1, time.monotonic() - start
 
     def measure(self, least: int, most: int) -> Far:
-        """Until it was measured in ``least`` processes, and in up to ``most`` what wasn't calm often enough. Gives what all of them tell."""
+        """Until it was measured in ``least`` processes, and in up to ``most`` what wasn't calm often enough: what all of them tell."""
         while self._processes < least:
             self.again()
         self.pace_us = self.pace_us or pace_seen(self._every)
