@@ -1,7 +1,7 @@
 """What several visits of a row tell together, and which rows want another.
 
-A device that is busy with something else changes its pace for longer than a row is measured, and is calm in between: visits that are
-minutes apart find it so, one time in three on a shared host.
+A device that is busy with something else often changes its pace for longer than a row is measured, and is calm in between: of visits that
+are minutes apart three in five find it so, for five calls or more, on a shared host.
 """
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ from edgelr.pipeline.table_devices import device_of, own_layouts
 from edgelr.vocabulary import Format, Numbers
 
 # What four of five whole files stayed within, as clocked, on an x86-64 machine that other users disturbed much, by tables built without
-# them. At one pace it is 0.06 and 0.10 (docs/benchmarks/predicted.md), with references measured over half an hour, which building doesn't
-# do; on a calm machine 0.06 and 0.07 (predicted-calm.md).
+# them. At one pace it is 0.09 and 0.08 (docs/benchmarks/predicted.md), with references measured nine times within half an hour, which a
+# small network's table doesn't take; on a calm machine 0.06 and 0.07 (predicted-calm.md).
 IN_NETWORK = {"litert": 0.11, "onnxruntime": 0.17}
 EVERY_S, SHARE = 120.0, 0.2  # seconds of rows until networks are measured again, or, where those take long, their share of that
 AGAIN = 30  # rows that are measured again at the end of building
