@@ -36,7 +36,7 @@ class Inside:
         self._processes = 0
 
     def again(self) -> None:
-        """Once more all of it: about 10 s for each number format on a busy x86-64 machine. Raises what the device's ``measure`` and
+        """Once more all of it: about 20 s for each number format on a busy x86-64 machine. Raises what the device's ``measure`` and
         ``rows`` raise.
         """
         start = time.monotonic()
