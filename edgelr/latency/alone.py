@@ -11,7 +11,7 @@ from edgelr.latency.gauges import CHAIN, ONE, call_us, gauge_files, own_us
 from edgelr.latency.machine import RUNTIMES
 from edgelr.latency.operation import Operation
 from edgelr.latency.operation_bytes import stays_near
-from edgelr.latency.pace import CALM, PACE
+from edgelr.latency.pace import PACE, is_at
 from edgelr.latency.reference_nets import pace_file
 from edgelr.latency.table import Row
 from edgelr.vocabulary import Format
@@ -43,7 +43,7 @@ def alone_at(times: RowTimes, pace_us: float = 0.0) -> Alone:
     What disturbs a core comes and goes within a row's calls: of 360 visits of rows on a shared x86-64 host 10 and 18 % were at its own
     pace by their medians (ONNX Runtime, LiteRT), and 67 and 52 % had calls between two gauges at it.
     """
-    calm = [pace_us > 0 and abs(us / pace_us - 1) <= CALM for us in times.gauges_us[PACE]]
+    calm = [pace_us > 0 and is_at(us, pace_us) for us in times.gauges_us[PACE]]
     every = list(zip(times.calls_us, *(times.gauges_us[name] for name in _GAUGES), strict=True))
     chosen = [call for call, (before, after) in zip(every, pairwise(calm), strict=False) if before and after]
     us, *gauges_us = zip(*(chosen if len(chosen) >= FEWEST else every), strict=True)

@@ -94,10 +94,8 @@ class References:
 
     def told(self, pace_us: float) -> list[Reference]:
         """Each network and its operations as measured at a pace."""
-        calls = [
-            Paced(alone.call_us, alone.pace_us) for rows in self._rows.values() for times in rows for alone in [alone_at(times, pace_us)]
-        ]
-        call_us, told = whole_us(calls, pace_us), []
+        every = [alone_at(times, pace_us) for visits in self._rows.values() for times in visits]
+        call_us, told = whole_us([Paced(alone.call_us, alone.pace_us) for alone in every], pace_us), []
         for name, cuts in self._cuts.items():
             whole, operations = whole_us(self._wholes[name], pace_us) - call_us, tuple(c.operation for c in cuts)
             alone = sum(mean_row(self._told(operation, pace_us), pace_us).us for operation in operations)

@@ -60,9 +60,14 @@ def middle(rounds: Sequence[Paced]) -> Paced:
     return Paced(median(one.us for one in rounds), median(one.pace_us for one in rounds))
 
 
+def is_at(us: float, pace_us: float) -> bool:
+    """Whether one time of the pace's network is that pace; both above 0."""
+    return abs(us / pace_us - 1) <= CALM
+
+
 def is_calm(visit: Visit, pace_us: float) -> bool:
     """Whether it was measured at that pace; yes where either isn't known."""
-    return not (pace_us > 0 and visit.pace_us > 0) or abs(visit.pace_us / pace_us - 1) <= CALM
+    return not (pace_us > 0 and visit.pace_us > 0) or is_at(visit.pace_us, pace_us)
 
 
 def calm_first(visits: Sequence[V], pace_us: float) -> Sequence[V]:

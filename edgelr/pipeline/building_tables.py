@@ -73,8 +73,8 @@ def build_tables(
             tell(f"{RUNTIMES[format]}: what operations cost more inside networks")
             inside = Inside(device, format, target.threads, numbers, blocked=blocked, pace_us=pace_us)
             far = inside.measure(BEFORE, BEFORE)
-            least, most = ((processes - BEFORE) * inside.seconds / 60 for processes in (LEAST, MOST))
-            tell(f"{RUNTIMES[format]}: that took {inside.seconds:.0f} s a time; after the rows {least:.1f} to {most:.1f} minutes more")
+            more = f"after the rows up to {(MOST - BEFORE) * inside.seconds / 60:.1f} minutes more"
+            tell(f"{RUNTIMES[format]}: that took {inside.seconds:.0f} s a time; {more}")
             source = DeviceRows(device, format, target.threads, blocked=blocked, pace_us=inside.pace_us)
             built = build(
                 replace(head, conditions={**head.conditions, **far.conditions(), **told_pace(inside.pace_us)}),

@@ -10,7 +10,7 @@ from rates import Vector, features
 
 from edgelr.errors import UnsupportedError
 from edgelr.latency.families import Family, family_of, work_of
-from edgelr.latency.gauges import CHAINED, gauge_files
+from edgelr.latency.gauges import CHAIN, CHAINED, ONE, gauge_files
 from edgelr.latency.grid import grid
 from edgelr.latency.operation import Operation
 from edgelr.latency.samples import sample
@@ -72,7 +72,7 @@ def counted_on(kernels: str, format: Format, numbers: Numbers) -> str:
 def call_events(format: Format, core: str, environments: Path, kept: Path) -> Vector:
     """What a call costs beyond its operations: one tiny operation against a chain of them."""
     files = gauge_files(format)
-    one, chain = (features(e) for e in events([(n, files[n]) for n in ("one", "chain")], core, RUNTIME[format], environments, kept))
+    one, chain = (features(e) for e in events([(n, files[n]) for n in (ONE, CHAIN)], core, RUNTIME[format], environments, kept))
     return (one - (chain - one) / (CHAINED - 1)).clip(min=0.0)
 
 
